@@ -1,0 +1,72 @@
+"""API keys: shown once, stored hashed, scoped, revocable."""
+
+import hashlib
+import secrets
+from typing import ClassVar
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.utils import timezone
+
+
+class Scope(models.TextChoices):
+    INGEST = "ingest", "Send usage events"
+    READ = "read", "Read"
+    WRITE = "write", "Write"
+
+
+def digest(secret: str) -> str:
+    # The secret has 256 random bits: a slow password hash would add nothing but time to every request.
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class ApiKey(models.Model):
+    name = models.CharField(max_length=100, help_text="Who uses it, and for what.")
+    prefix = models.CharField(max_length=8, editable=False, help_text="The secret's beginning, to tell keys apart.")
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    scopes = ArrayField(models.CharField(max_length=10, choices=Scope.choices))
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects: ClassVar[models.Manager["ApiKey"]] = models.Manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        return f"{self.name} (ch_{self.prefix}…)"
+
+    @classmethod
+    def issue(cls, name: str, scopes: list[str], created_by: AbstractBaseUser | None = None) -> tuple["ApiKey", str]:
+        """A new key and its secret, which exists nowhere else."""
+        key = cls(name=name, scopes=[str(scope) for scope in scopes], created_by=created_by)
+        secret = key.draw_secret()
+        key.full_clean()
+        key.save()
+        return key, secret
+
+    def draw_secret(self) -> str:
+        self.prefix = secrets.token_hex(4)
+        secret = f"ch_{self.prefix}_{secrets.token_urlsafe(32)}"
+        self.digest = digest(secret)
+        return secret
+
+    def clean(self) -> None:
+        if not self.scopes:
+            raise ValidationError({"scopes": "Choose at least one scope."})
+
+    def revoke(self) -> bool:
+        """Whether it was this call that revoked the key."""
+        now = timezone.now()
+        done = type(self).objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=now) == 1
+        if done:
+            self.revoked_at = now
+        return done

@@ -1,0 +1,40 @@
+#!/usr/bin/env python
+"""Countinghouse's command line."""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+WITHOUT_DATABASE = {"check", "collectstatic", "diffsettings", "help", "makemessages", "spectacular", "test", "version"}
+
+
+def leave(signum: int, frame: FrameType | None) -> None:
+    """End as Ctrl-C does, so that exit functions run."""
+    sys.exit(128 + signum)
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_project.settings")
+    command = sys.argv[1] if len(sys.argv) > 1 else "help"
+    if command == "demo":
+        os.environ.setdefault("COUNTINGHOUSE_MODE", "demo")
+    from billing_project import embedded
+
+    try:
+        if command == "demo":
+            embedded.ensure_secret_key()
+        if command not in WITHOUT_DATABASE and not {"-h", "--help", "--version"} & set(sys.argv):
+            for signum in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(signum, leave)
+            embedded.ensure_started()
+    except embedded.EmbeddedError as error:
+        sys.exit(str(error))
+
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()
