@@ -20,6 +20,7 @@ def main() -> None:
     if command == "demo":
         os.environ.setdefault("COUNTINGHOUSE_MODE", "demo")
     from billing_project import embedded
+    from billing_project.server_programs import EmbeddedError
 
     try:
         if command == "demo":
@@ -28,7 +29,7 @@ def main() -> None:
             for signum in (signal.SIGTERM, signal.SIGHUP):
                 signal.signal(signum, leave)
             embedded.ensure_started()
-    except embedded.EmbeddedError as error:
+    except EmbeddedError as error:
         sys.exit(str(error))
 
     from django.core.management import execute_from_command_line

@@ -18,7 +18,9 @@ class RuleError(Exception):
 
     status = 422
 
-    def __init__(self, message: str, *, code: str = "refused", path: str = "", problems: Sequence[Problem] = ()) -> None:
+    def __init__(
+        self, message: str, *, code: str = "refused", path: str = "", problems: Sequence[Problem] = ()
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.problems = list(problems) or [Problem(path, code, message)]

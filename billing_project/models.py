@@ -5,7 +5,7 @@ import secrets
 from typing import ClassVar
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -45,7 +45,7 @@ class ApiKey(models.Model):
         return f"{self.name} (ch_{self.prefix}…)"
 
     @classmethod
-    def issue(cls, name: str, scopes: list[str], created_by: AbstractBaseUser | None = None) -> tuple["ApiKey", str]:
+    def issue(cls, name: str, scopes: list[str], created_by: User | None = None) -> tuple["ApiKey", str]:
         """A new key and its secret, which exists nowhere else."""
         key = cls(name=name, scopes=[str(scope) for scope in scopes], created_by=created_by)
         secret = key.draw_secret()

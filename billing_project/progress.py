@@ -19,7 +19,7 @@ def progress(
     stream = stream or sys.stderr
     if stream.isatty():
         with tqdm(desc=title, total=total, unit=f" {unit}", file=stream, dynamic_ncols=True, smoothing=0.1) as bar:
-            yield lambda n: bar.update(n) and None
+            yield lambda n: (bar.update(n), None)[1]
         return
     done, spoken = 0, time.monotonic()
 

@@ -165,6 +165,16 @@ STRIPE_LIVE_MODE = env.bool("STRIPE_LIVE_MODE", default=False)
 
 PGHISTORY_LEVEL = pgtrigger.Statement
 
+INVOICE_GRACE_HOURS = env.int("INVOICE_GRACE_HOURS", default=24)
+INVOICE_NUMBER_PREFIX = env.str("INVOICE_NUMBER_PREFIX", default="INV-")
+# Who sends the invoices, as it stands on them.
+SELLER = {
+    "name": env.str("SELLER_NAME", default="Countinghouse"),
+    "address": env.str("SELLER_ADDRESS", default=""),
+    "tax_id": env.str("SELLER_TAX_ID", default=""),
+    "email": env.str("SELLER_EMAIL", default=""),
+}
+
 UNFOLD = {
     "SITE_TITLE": "Countinghouse",
     "SITE_HEADER": "Countinghouse",

@@ -1,19 +1,34 @@
 """All tables, in seconds."""
 
-from typing import Any
-
 from django.apps import apps
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+
+SLOW_APP = "djstripe"  # its 62 tables take its own migrations some 40 s of CPU, and one go half a second
 
 
-def make_tables(**options: Any) -> None:
-    """Migrate. On an empty database dj-stripe's 62 tables are made in one go: its own migrations take 40 s of CPU."""
-    empty = not connection.introspection.table_names()
-    options.setdefault("verbosity", 0)
-    if empty:
-        with connection.schema_editor() as editor:
-            for model in apps.get_app_config("djstripe").get_models(include_auto_created=False):
-                if model._meta.managed and not model._meta.proxy:
-                    editor.create_model(model)
-    call_command("migrate", **options)
+def make_tables(*, verbosity: int = 0) -> None:
+    """What `migrate` does, with a shortcut for dj-stripe where it has no tables yet."""
+    if not _has_tables():
+        call_command("migrate", "auth", verbosity=verbosity)
+        _make_at_once()
+    call_command("migrate", verbosity=verbosity)
+
+
+def _has_tables() -> bool:
+    return any(name.startswith(f"{SLOW_APP}_") for name in connection.introspection.table_names())
+
+
+@transaction.atomic
+def _make_at_once() -> None:
+    """The tables and the note that their migrations are done come together or not at all."""
+    with connection.schema_editor() as editor:
+        for model in apps.get_app_config(SLOW_APP).get_models():
+            if model._meta.can_migrate(connection):
+                editor.create_model(model)
+    recorder = MigrationRecorder(connection)
+    for app, name in MigrationLoader(None, ignore_no_migrations=True).disk_migrations:
+        if app == SLOW_APP:
+            recorder.record_applied(app, name)

@@ -8,7 +8,7 @@ os.environ.update(COUNTINGHOUSE_MODE="demo", SECRET_KEY=secrets.token_urlsafe(64
 os.environ.setdefault("COUNTINGHOUSE_DATA", str(Path(__file__).resolve().parent.parent / ".countinghouse" / "tests"))
 os.environ.setdefault("COUNTINGHOUSE_POSTGRES_OPTIONS", "-c fsync=off -c full_page_writes=off")
 
-from billing_project.settings import *  # noqa: E402, F403
+from billing_project.settings import *  # noqa: F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # Our own migrations really run, so triggers and partitions are there; dj-stripe's would take most of a minute.

@@ -1,0 +1,54 @@
+"""Who may do what: the four roles, as groups that a migration makes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib.auth.management import create_permissions
+
+FLOORS = ("meters", "catalog", "contracts", "invoicing")
+VIEW = ("view",)
+EDIT = ("view", "add", "change", "delete")
+
+# role -> app -> what it may do with the app's models
+ROLES: dict[str, dict[str, tuple[str, ...]]] = {
+    "Sales ops": {"meters": EDIT, "catalog": EDIT, "contracts": EDIT, "invoicing": VIEW},
+    "Finance": dict.fromkeys(FLOORS, VIEW),
+    "Auditor": dict.fromkeys((*FLOORS, "billing_project", "auth"), VIEW),
+    "Service": {},
+}
+VERBS: dict[str, tuple[str, ...]] = {
+    "Finance": ("invoicing.approve_invoice", "invoicing.issue_invoice", "invoicing.void_invoice"),
+}
+
+
+def make_roles(apps: Any, schema_editor: Any = None) -> None:
+    """Set the four groups' permissions to the table above. For migrations: later ones call it again.
+
+    Django makes permissions only after the last migration, so they are made here first.
+    """
+    group_model = apps.get_model("auth", "Group")
+    permission_model = apps.get_model("auth", "Permission")
+    for app in {app for rights in ROLES.values() for app in rights}:
+        _make_permissions(apps, app)
+    for role in ROLES:
+        group, _ = group_model.objects.get_or_create(name=role)
+        group.permissions.set(
+            permission
+            for app, codename in _rights(apps, role)
+            for permission in permission_model.objects.filter(content_type__app_label=app, codename=codename)
+        )
+
+
+def _rights(apps: Any, role: str) -> Iterator[tuple[str, str]]:
+    for app, actions in ROLES[role].items():
+        for model in apps.get_app_config(app).get_models():
+            yield from ((app, f"{action}_{model._meta.model_name}") for action in actions)
+    for verb in VERBS.get(role, ()):
+        app, codename = verb.split(".")
+        yield app, codename
+
+
+def _make_permissions(apps: Any, app: str) -> None:
+    config = apps.get_app_config(app)
+    config.models_module = config.models_module or True  # a migration's app has no module, and Django would skip it
+    create_permissions(config, verbosity=0, apps=apps)
