@@ -7,12 +7,18 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import pghistory
 from django.contrib.auth import get_user_model
 from django.db.models import Model
 
 from billing_project.decimals import plain
 
 LIMIT = 200
+
+
+def tracked(**options: Any) -> Any:
+    """Class decorator: every insert, update and delete of the model, however it is made, leaves a row of history."""
+    return pghistory.track(pghistory.InsertEvent(), pghistory.UpdateEvent(), pghistory.DeleteEvent(), **options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 
+from billing_project.history import tracked
+
 
 class Scope(models.TextChoices):
     INGEST = "ingest", "Send usage events"
@@ -23,6 +25,7 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+@tracked(exclude=["digest", "last_used_at"])
 class ApiKey(models.Model):
     name = models.CharField(max_length=100, help_text="Who uses it, and for what.")
     prefix = models.CharField(max_length=8, editable=False, help_text="The secret's beginning, to tell keys apart.")
