@@ -12,7 +12,9 @@ from zoneinfo import ZoneInfo
 EVERY = ("day", "week", "month", "quarter", "year")
 MONTHS = {"month": 1, "quarter": 3, "year": 12}
 DAYS = {"day": 1, "week": 7}
-CALENDAR_ANCHOR = date(2001, 1, 1)  # a Monday, a first of January: the calendar's weeks, months, quarters and years start here
+CALENDAR_ANCHOR = date(
+    2001, 1, 1
+)  # a Monday, a first of January: the calendar's weeks, months, quarters and years start here
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,14 +49,16 @@ class Period:
 
 def local_midnight(day: date, zone: ZoneInfo) -> datetime:
     """The first instant of a local day, in UTC, also where a clock change skips or repeats midnight."""
-    # fold=0 takes the offset before a change: for a skipped midnight that is the change itself, for a repeated one the first.
+    # fold=0 takes the offset before a change: for a skipped midnight that is the change itself, for a repeated one the
+    # first.
     return datetime.combine(day, time(0), tzinfo=zone).astimezone(UTC)
 
 
 def boundary(every: str, anchor: date, number: int) -> date:
     """The local date on which billing period `number` (any integer) starts, counted from the anchor.
 
-    A day of the month that a month lacks is clamped to its last day and restored in the next (31 January, 28 February, 31 March).
+    A day of the month that a month lacks is clamped to its last day and restored in the next (31 January, 28 February,
+    31 March).
     """
     if every in DAYS:
         return anchor + timedelta(days=DAYS[every] * number)

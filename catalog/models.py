@@ -1,0 +1,213 @@
+"""What things cost, for everyone: products on meters, rate cards, dated rates."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+import moneyed
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import ArrayField, DateTimeRangeField, RangeOperators
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Func, Q
+
+from billing_project.fields import ExactField, key_field
+from billing_project.history import tracked
+from catalog.group_values import group_key, parse_group
+from catalog.price_format import PriceError, parse_price
+from catalog.pricing import Conversion, Price
+from meters.models import Meter
+
+
+def currency_code(value: str) -> None:
+    """Validator for ISO 4217 codes."""
+    if value not in moneyed.CURRENCIES:
+        raise ValidationError(
+            "%(value)s is not an ISO 4217 currency code, such as USD or EUR.", params={"value": value}
+        )
+
+
+class TimestampRange(Func):
+    function = "tstzrange"
+    output_field = DateTimeRangeField()
+
+
+@tracked()
+class Product(models.Model):
+    """Something sold: the quantity of a meter, converted to the unit that is priced."""
+
+    class Kind(models.TextChoices):
+        USAGE = "usage", "Usage"
+
+    class Rounding(models.TextChoices):
+        NONE = "", "Not rounded"
+        UP = "up", "Up"
+        DOWN = "down", "Down"
+        HALF_UP = "half_up", "Half up"
+
+    key = key_field()
+    name = models.CharField(max_length=200, help_text="As it stands on the invoice.")
+    kind = models.CharField(max_length=20, choices=Kind, default=Kind.USAGE)
+    meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="products")
+    pricing_keys = ArrayField(
+        models.CharField(max_length=200),
+        default=list,
+        blank=True,
+        help_text="Group keys of the meter the price depends on, separated by commas: model, region.",
+    )
+    presentation_keys = ArrayField(
+        models.CharField(max_length=200),
+        default=list,
+        blank=True,
+        help_text="Group keys that get an invoice line of their own without changing the price.",
+    )
+    multiply_by = ExactField(default=1, help_text="The metered quantity is multiplied by this before pricing.")
+    divide_by = ExactField(default=1, help_text="... and divided by this: 1000000 to price per million tokens.")
+    rounding = models.CharField(max_length=10, choices=Rounding, default=Rounding.NONE, blank=True)
+    rounding_places = models.SmallIntegerField(
+        default=0, validators=[MinValueValidator(0)], help_text="Decimal places the billed quantity is rounded to."
+    )
+    tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager["Product"]]
+
+    class Meta:
+        ordering = ["name", "key"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def conversion(self) -> Conversion:
+        return Conversion(self.multiply_by, self.divide_by, self.rounding, self.rounding_places)
+
+    def clean(self) -> None:
+        for name in ("multiply_by", "divide_by"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValidationError({name: "Must be above zero."})
+        if self.meter_id is None:
+            return
+        for name in ("pricing_keys", "presentation_keys"):
+            unknown = [key for key in getattr(self, name) or [] if key not in self.meter.group_by]
+            if unknown:
+                known = ", ".join(self.meter.group_by) or "none"
+                raise ValidationError({name: f"{', '.join(unknown)}: not a group key of the meter (it has: {known})."})
+        both = set(self.pricing_keys or []) & set(self.presentation_keys or [])
+        if both:
+            raise ValidationError({"presentation_keys": f"{', '.join(sorted(both))}: already a pricing key."})
+
+
+@tracked()
+class RateCard(models.Model):
+    """A list of dated rates in one currency; contracts refer to it."""
+
+    key = key_field()
+    name = models.CharField(max_length=200)
+    currency = models.CharField(max_length=3, validators=[currency_code], help_text="ISO 4217 code: USD, EUR, JPY.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager["RateCard"]]
+
+    class Meta:
+        ordering = ["name", "key"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.currency})"
+
+
+@tracked()
+class Rate(models.Model):
+    """The price of a product (and of one set of pricing group values) on a card, from an instant to an instant."""
+
+    rate_card = models.ForeignKey(RateCard, on_delete=models.CASCADE, related_name="rates")
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="rates")
+    where = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='A value for each pricing key of the product: {"model": "gpt-4o"}. Empty if the product has none.',
+    )
+    where_key = models.TextField(editable=False)
+    starting_at = models.DateTimeField(null=True, blank=True, help_text="Empty: since ever.")
+    ending_before = models.DateTimeField(null=True, blank=True, help_text="Empty: until further notice.")
+    price = models.JSONField(help_text="The price model and its amounts.")
+
+    objects: ClassVar[models.Manager["Rate"]]
+
+    class Meta:
+        ordering = ["product__name", "where_key", "starting_at"]
+        constraints = [
+            models.CheckConstraint(
+                name="rate_ends_after_it_starts",
+                condition=Q(ending_before__isnull=True)
+                | Q(starting_at__isnull=True)
+                | Q(ending_before__gt=models.F("starting_at")),
+                violation_error_message="A rate must end after it starts.",
+            ),
+            ExclusionConstraint(
+                name="rates_do_not_overlap",
+                expressions=[
+                    ("rate_card", RangeOperators.EQUAL),
+                    ("product", RangeOperators.EQUAL),
+                    ("where_key", RangeOperators.EQUAL),
+                    (TimestampRange("starting_at", "ending_before"), RangeOperators.OVERLAPS),
+                ],
+                violation_error_message="Overlaps another rate of this product and these group values.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.product} {self.where_key}".strip()
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.where_key = group_key(self.where)
+        super().save(*args, **kwargs)
+
+    @property
+    def parsed_price(self) -> Price:
+        return parse_price(self.price)
+
+    def clean(self) -> None:
+        try:
+            parse_price(self.price)
+        except PriceError as error:
+            raise ValidationError({"price": str(error)}) from error
+        self._clean_where()
+        if self.starting_at and self.ending_before and self.starting_at >= self.ending_before:
+            raise ValidationError({"ending_before": "A rate must end after it starts."})
+        self._clean_overlap()
+
+    def _clean_where(self) -> None:
+        if self.product_id is None:
+            return
+        try:
+            self.where = parse_group(self.where)
+        except ValueError as error:
+            raise ValidationError({"where": str(error)}) from error
+        keys = self.product.pricing_keys
+        if set(self.where) != set(keys):
+            needed = ", ".join(keys) or "none"
+            raise ValidationError({"where": f"Give exactly one value for each pricing key of the product ({needed})."})
+        self.where_key = group_key(self.where)
+
+    def _clean_overlap(self) -> None:
+        if self.rate_card_id is None or self.product_id is None:
+            return
+        same = Rate.objects.filter(rate_card=self.rate_card_id, product=self.product_id, where_key=self.where_key)
+        if self.ending_before:
+            same = same.filter(Q(starting_at__isnull=True) | Q(starting_at__lt=self.ending_before))
+        if self.starting_at:
+            same = same.filter(Q(ending_before__isnull=True) | Q(ending_before__gt=self.starting_at))
+        other = same.exclude(pk=self.pk).first()
+        if other:
+            raise ValidationError(
+                {
+                    "starting_at": f"Overlaps the rate from {_day(other.starting_at)} to {_day(other.ending_before)}: "
+                    "end that one first."
+                }
+            )
+
+
+def _day(instant: datetime | None) -> str:
+    return f"{instant:%-d %B %Y %H:%M} UTC".replace(" 00:00 UTC", "") if instant else "an open end"

@@ -1,0 +1,74 @@
+"""Rounding and splitting of money: the only places where a cent is decided.
+
+Pure. Amounts are Decimals in major units (dollars, not cents) of a currency named by its ISO 4217 code.
+"""
+
+from collections.abc import Iterable, Sequence
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Context, Decimal, Inexact, localcontext
+
+import moneyed
+
+ZERO = Decimal(0)
+ONE = Decimal(1)
+
+# Wide enough that sums and products of anything the meters accept are exact; only quotients are ever rounded, by
+# `divide`.
+EXACT = Context(prec=400, rounding=ROUND_HALF_UP)
+QUOTIENT_UNIT = Decimal("1e-40")
+
+
+def minor_unit(currency: str) -> Decimal:
+    """The smallest amount of a currency: 0.01 USD, 1 JPY, 0.001 KWD. Raises ValueError for an unknown code."""
+    try:
+        places = len(str(moneyed.get_currency(currency).sub_unit)) - 1
+    except moneyed.CurrencyDoesNotExist as error:
+        raise ValueError(f"{currency!r} is not an ISO 4217 currency code") from error
+    return ONE.scaleb(-places)
+
+
+def round_amount(amount: Decimal, currency: str) -> Decimal:
+    """Round half-up (away from zero) to the currency's minor unit: the rule for every line amount."""
+    return amount.quantize(minor_unit(currency), ROUND_HALF_UP, context=EXACT)
+
+
+def multiply(left: Decimal, right: Decimal) -> Decimal:
+    return EXACT.multiply(left, right)
+
+
+def subtract(left: Decimal, right: Decimal) -> Decimal:
+    return EXACT.subtract(left, right)
+
+
+def add(amounts: Iterable[Decimal]) -> Decimal:
+    with localcontext(EXACT):
+        return sum(amounts, ZERO)
+
+
+def divide(amount: Decimal, by: Decimal) -> Decimal:
+    """The quotient: exact where it ends, else rounded half-up at 40 decimal places. Raises ZeroDivisionError."""
+    with localcontext(EXACT) as context:
+        context.clear_flags()
+        quotient = amount / by
+        return quotient.quantize(QUOTIENT_UNIT) if context.flags[Inexact] else quotient
+
+
+def split(amount: Decimal, weights: Sequence[Decimal], currency: str) -> list[Decimal]:
+    """Split an amount in proportion to weights by largest remainder, so the parts always add up to it.
+
+    `amount` must be whole minor units; weights must not be negative and not all zero (ValueError). Of equal
+    remainders the earlier part gets the odd unit.
+    """
+    unit = minor_unit(currency)
+    total = add(weights)
+    if total <= 0 or min(weights) < 0:
+        raise ValueError("split needs weights that are not negative and not all zero")
+    with localcontext(EXACT):
+        if amount % unit:
+            raise ValueError(f"{amount} is not a whole number of {currency} minor units")
+        shares = [divide(amount * weight, total) for weight in weights]
+        parts = [share.quantize(unit, ROUND_DOWN) for share in shares]
+        left = int((amount - sum(parts, ZERO)) / unit)
+        remainders = sorted(range(len(parts)), key=lambda i: (-abs(shares[i] - parts[i]), i))
+        for index in remainders[: abs(left)]:
+            parts[index] += unit if left > 0 else -unit
+    return parts

@@ -1,0 +1,291 @@
+"""What was agreed, and with whom: customers and their keys, contracts, billing periods, balances and their ledger."""
+
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo, available_timezones
+
+import pgtrigger
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import RangeOperators
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.db.models import Q
+
+from billing_project.fields import ExactField, key_field
+from billing_project.history import tracked
+from catalog.models import RateCard, TimestampRange, currency_code
+from meters.periods import CALENDAR_ANCHOR
+
+
+def timezone_name(value: str) -> None:
+    """Validator for IANA time zone names."""
+    if value not in available_timezones():
+        raise ValidationError(
+            "%(value)s is not a time zone name, such as Europe/Berlin or UTC.", params={"value": value}
+        )
+
+
+@tracked()
+class Customer(models.Model):
+    """Who is billed. Usage events name a customer by its key or by any of its aliases."""
+
+    key = key_field("The customer's key in usage events, such as acme. It cannot change; aliases may be added.")
+    name = models.CharField(max_length=200)
+    timezone = models.CharField(
+        max_length=64,
+        default="UTC",
+        validators=[timezone_name],
+        help_text="Periods of new contracts end at midnight here.",
+    )
+    email = models.EmailField(blank=True, help_text="Where invoices go.")
+    address = models.TextField(blank=True, help_text="Postal address, as it stands on the invoice.")
+    tax_id = models.CharField("tax ID", max_length=40, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager["Customer"]]
+
+    class Meta:
+        ordering = ["name", "key"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        # The main key stands among the aliases too, so that one unique index keeps two customers from sharing a key.
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            CustomerKey.objects.get_or_create(key=self.key, defaults={"customer": self})
+
+    def clean(self) -> None:
+        taken = CustomerKey.objects.filter(key=self.key).exclude(customer=self.pk).select_related("customer").first()
+        if taken:
+            raise ValidationError({"key": f"{self.key} is already a key of {taken.customer}."})
+
+
+@tracked()
+class CustomerKey(models.Model):
+    """A key under which usage events name a customer: its main key and its aliases, each belonging to one customer."""
+
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="keys")
+    key = models.CharField(
+        "alias",
+        max_length=500,
+        unique=True,
+        help_text="Another name of this customer in usage events.",
+        error_messages={"unique": "This key already belongs to a customer."},
+    )
+
+    objects: ClassVar[models.Manager["CustomerKey"]]
+
+    class Meta:
+        ordering = ["key"]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Every(models.TextChoices):
+    DAY = "day", "Day"
+    WEEK = "week", "Week"
+    MONTH = "month", "Month"
+    QUARTER = "quarter", "Quarter"
+    YEAR = "year", "Year"
+
+
+class Anchor(models.TextChoices):
+    CALENDAR = "calendar", "Calendar (the 1st, Monday, 1 January)"
+    CONTRACT = "contract", "Start of the contract"
+    DATE = "date", "A date"
+
+
+PERIOD_FIELDS = ("starting_at", "timezone", "billing_every", "billing_anchor", "anchor_date")
+
+
+@tracked()
+class Contract(models.Model):
+    """A customer's terms for a span of time: rate card, billing calendar, payment terms. One currency."""
+
+    key = key_field()
+    name = models.CharField(max_length=200, blank=True)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="contracts")
+    rate_card = models.ForeignKey(RateCard, on_delete=models.PROTECT, related_name="contracts")
+    currency = models.CharField(
+        max_length=3,
+        blank=True,
+        validators=[currency_code],
+        help_text="ISO 4217 code. Empty: the rate card's. It cannot change.",
+    )
+    starting_at = models.DateTimeField(help_text="The first instant of the contract.")
+    ending_before = models.DateTimeField(null=True, blank=True, help_text="The first instant after it. Empty: open.")
+    timezone = models.CharField(
+        max_length=64, blank=True, validators=[timezone_name], help_text="Empty: the customer's."
+    )
+    billing_every = models.CharField("billed every", max_length=10, choices=Every, default=Every.MONTH)
+    billing_anchor = models.CharField("periods start at", max_length=10, choices=Anchor, default=Anchor.CALENDAR)
+    anchor_date = models.DateField(null=True, blank=True, help_text="A day on which a period starts.")
+    net_days = models.PositiveSmallIntegerField(
+        default=30, help_text="Days from the invoice date until payment is due."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager["Contract"]]
+
+    class Meta:
+        ordering = ["customer__name", "-starting_at"]
+        constraints = [
+            models.CheckConstraint(
+                name="contract_ends_after_it_starts",
+                condition=Q(ending_before__isnull=True) | Q(ending_before__gt=models.F("starting_at")),
+                violation_error_message="A contract must end after it starts.",
+            ),
+            # Two contracts over the same instant would bill the same usage twice.
+            ExclusionConstraint(
+                name="contracts_do_not_overlap",
+                expressions=[
+                    ("customer", RangeOperators.EQUAL),
+                    (TimestampRange("starting_at", "ending_before"), RangeOperators.OVERLAPS),
+                ],
+                violation_error_message="Overlaps another contract of this customer.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.key
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self._fill_defaults()
+        super().save(*args, **kwargs)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    @property
+    def anchor(self) -> Any:
+        """The local date billing periods are counted from."""
+        if self.billing_anchor == Anchor.CONTRACT:
+            return self.starting_at.astimezone(self.zone).date()
+        return self.anchor_date if self.billing_anchor == Anchor.DATE else CALENDAR_ANCHOR
+
+    def clean(self) -> None:
+        self._fill_defaults()
+        if self.starting_at and self.ending_before and self.ending_before <= self.starting_at:
+            raise ValidationError({"ending_before": "A contract must end after it starts."})
+        if self.billing_anchor == Anchor.DATE and not self.anchor_date:
+            raise ValidationError({"anchor_date": "Give the date the periods start at, or choose another anchor."})
+        if self.rate_card_id and self.currency and self.rate_card.currency != self.currency:
+            raise ValidationError(
+                {
+                    "rate_card": f"The card is in {self.rate_card.currency}, the contract in {self.currency}: "
+                    f"choose a card in {self.currency}."
+                }
+            )
+        self._clean_overlap()
+        if self.pk:
+            self._clean_change(Contract.objects.get(pk=self.pk))
+
+    def _fill_defaults(self) -> None:
+        if not self.timezone and self.customer_id:
+            self.timezone = self.customer.timezone
+        if not self.currency and self.rate_card_id:
+            self.currency = self.rate_card.currency
+
+    def _clean_overlap(self) -> None:
+        if not self.customer_id or not self.starting_at:
+            return
+        others = Contract.objects.filter(customer=self.customer_id).exclude(pk=self.pk)
+        others = others.filter(Q(ending_before__isnull=True) | Q(ending_before__gt=self.starting_at))
+        if self.ending_before:
+            others = others.filter(starting_at__lt=self.ending_before)
+        other = others.first()
+        if other:
+            end = f"{other.ending_before:%-d %B %Y}" if other.ending_before else "an open end"
+            raise ValidationError(
+                {
+                    "starting_at": f"Overlaps contract {other} ({other.starting_at:%-d %B %Y} to {end}): "
+                    "end that one first."
+                }
+            )
+
+    def _clean_change(self, saved: "Contract") -> None:
+        """What is already billed stays as it was."""
+        if saved.currency != self.currency:
+            raise ValidationError({"currency": f"The contract is in {saved.currency}; its currency cannot change."})
+        closed = self.billing_periods.filter(closed_at__isnull=False).order_by("ending_before").last()
+        if closed is None:
+            return
+        for name in PERIOD_FIELDS:
+            if getattr(saved, name) != getattr(self, name):
+                raise ValidationError(
+                    {name: "Periods of this contract are closed already: end it and write a new one."}
+                )
+        if self.ending_before and self.ending_before < closed.ending_before:
+            raise ValidationError(
+                {
+                    "ending_before": f"The period up to {closed.ending_before:%-d %B %Y} is closed already; "
+                    "end the contract there or later."
+                }
+            )
+
+
+class BillingPeriod(models.Model):
+    """A stored period of a contract; billed once, when it is closed. Boundaries are never recomputed after that."""
+
+    contract = models.ForeignKey(Contract, on_delete=models.CASCADE, related_name="billing_periods")
+    starting_at = models.DateTimeField()
+    ending_before = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[models.Manager["BillingPeriod"]]
+
+    class Meta:
+        ordering = ["contract", "starting_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["contract", "starting_at"], name="one_period_per_start"),
+            models.CheckConstraint(
+                name="period_ends_after_it_starts", condition=Q(ending_before__gt=models.F("starting_at"))
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["ending_before"], condition=Q(closed_at__isnull=True), name="open_periods_by_end"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.contract} {self.starting_at:%Y-%m-%d} to {self.ending_before:%Y-%m-%d}"
+
+
+class LedgerEntry(models.Model):
+    """A change of a prepaid balance of a contract. Append-only: a balance is the sum of its entries, nothing else.
+
+    `source` names what caused the entry (`invoice-line:9812`); it is unique per balance, so posting twice changes
+    nothing.
+    """
+
+    class Kind(models.TextChoices):
+        START = "start", "Start"
+        DRAW = "draw", "Draw"
+        EXPIRATION = "expiration", "Expiration"
+        ROLLOVER = "rollover", "Rollover"
+        MANUAL = "manual", "Manual"
+        VOID_RETURN = "void_return", "Returned by a void"
+        TRUE_UP = "true_up", "True-up"
+
+    contract = models.ForeignKey(Contract, on_delete=models.PROTECT, related_name="ledger")
+    balance = models.CharField(max_length=200, help_text="Key of the commit or credit.")
+    kind = models.CharField(max_length=20, choices=Kind)
+    amount = ExactField(help_text="In the contract's currency; draws are negative.")
+    at = models.DateTimeField(help_text="When it takes effect.")
+    source = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager["LedgerEntry"]]
+
+    class Meta:
+        ordering = ["contract", "balance", "at", "pk"]
+        verbose_name_plural = "ledger entries"
+        constraints = [
+            models.UniqueConstraint(fields=["contract", "balance", "source"], name="one_ledger_entry_per_source")
+        ]
+        triggers = [pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)]
+
+    def __str__(self) -> str:
+        return f"{self.balance} {self.kind} {self.amount}"

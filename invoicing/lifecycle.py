@@ -1,0 +1,99 @@
+"""The states of an invoice and who may move it: draft -> in review -> approved -> issued.
+
+Every step locks the row and looks at its state under the lock, so of two people pressing the same button one succeeds
+and the other is told.
+"""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.utils import timezone
+
+from billing_project.errors import ConflictError, RuleError
+from invoicing.close import rebuild
+from invoicing.drafts import same_as_written, statements
+from invoicing.models import Invoice, Status
+from invoicing.numbering import next_number
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+
+def approve(invoice: int, actor: "User") -> Invoice:
+    """Approve an invoice in review exactly as it stands.
+
+    Raises ConflictError when usage or terms changed since it was written: it is then written anew and stays in review.
+    Raises RuleError while it has usage without a rate, PermissionDenied without the permission.
+    """
+    _require(actor, "invoicing.approve_invoice")
+    with transaction.atomic():
+        row = _locked(invoice, Status.IN_REVIEW)
+        before = row.total
+        changed = not same_as_written(row, statements([row.period])[0])
+        if changed:
+            rebuild([row])
+        elif row.unrated:
+            raise RuleError(
+                "Some usage on this invoice has no rate: add one to the rate card, then approve.", code="unrated"
+            )
+        else:
+            row.status, row.approved_by, row.approved_at = Status.APPROVED, actor, timezone.now()
+            row.save(update_fields=["status", "approved_by", "approved_at"])
+    if changed:
+        # Raised after the commit: the rebuilt lines are what the next look must show.
+        raise ConflictError(
+            f"Usage or terms changed since this invoice was written: its total was {before} and is now {row.total}. "
+            "Look at it again, then approve."
+        )
+    return row
+
+
+def return_to_review(invoice: int, actor: "User") -> Invoice:
+    """Take an approval back."""
+    _require(actor, "invoicing.approve_invoice")
+    with transaction.atomic():
+        row = _locked(invoice, Status.APPROVED)
+        row.status, row.approved_by, row.approved_at = Status.IN_REVIEW, None, None
+        row.save(update_fields=["status", "approved_by", "approved_at"])
+    return row
+
+
+def issue(invoice: int, actor: "User") -> Invoice:
+    """Issue an approved invoice: it takes the next number, copies what it shows, and is frozen from then on."""
+    _require(actor, "invoicing.issue_invoice")
+    with transaction.atomic():
+        row = _locked(invoice, Status.APPROVED)
+        now = timezone.now()
+        row.status, row.issued_by, row.issued_at = Status.ISSUED, actor, now
+        row.due_at = now + timedelta(days=row.net_days)
+        row.bill_to = {
+            "name": row.customer.name,
+            "address": row.customer.address,
+            "email": row.customer.email,
+            "tax_id": row.customer.tax_id,
+        }
+        row.seller = dict(settings.SELLER)
+        # Last, because the series is locked from here to the commit.
+        row.number = next_number(settings.INVOICE_NUMBER_PREFIX)
+        row.save(update_fields=["status", "issued_by", "issued_at", "due_at", "bill_to", "seller", "number"])
+    return row
+
+
+def _require(actor: "User", permission: str) -> None:
+    if not actor.has_perm(permission):
+        raise PermissionDenied(f"{actor} may not do this: the permission {permission} is missing.")
+
+
+def _locked(invoice: int, status: Status) -> Invoice:
+    row = (
+        Invoice.objects.select_related("customer", "period__contract__customer", "period__contract__rate_card")
+        .select_for_update(of=("self",))
+        .get(pk=invoice)
+    )
+    if row.status != status:
+        stands = row.get_status_display().lower()
+        raise ConflictError(f"{row} is {stands}; only an invoice that is {status.label.lower()} can take this step.")
+    return row

@@ -1,0 +1,197 @@
+"""What is owed: invoices and their lines. An issued invoice is frozen, by triggers in the database too."""
+
+from typing import ClassVar
+
+import pgtrigger
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from djmoney.models.fields import MoneyField
+
+from billing_project.fields import ExactField
+from billing_project.history import tracked
+from contracts.models import BillingPeriod, Contract, Customer
+
+
+class Status(models.TextChoices):
+    DRAFT = "draft", "Draft"
+    IN_REVIEW = "in_review", "In review"
+    APPROVED = "approved", "Approved"
+    ISSUED = "issued", "Issued"
+    PAID = "paid", "Paid"
+    VOID = "void", "Void"
+    UNCOLLECTIBLE = "uncollectible", "Uncollectible"
+
+
+OPEN = (Status.DRAFT, Status.IN_REVIEW, Status.APPROVED)
+FROZEN = (Status.ISSUED, Status.PAID, Status.VOID, Status.UNCOLLECTIBLE)
+# All that may still change once an invoice is issued: how it ended, and when.
+LIVING_FIELDS = ("status", "paid_at")
+
+
+class NumberSeries(models.Model):
+    """A series of invoice numbers without gaps; the row is locked from taking a number until it is committed."""
+
+    prefix = models.CharField(max_length=40, primary_key=True)
+    last_number = models.PositiveBigIntegerField(default=0)
+
+    objects: ClassVar[models.Manager["NumberSeries"]]
+
+    class Meta:
+        verbose_name_plural = "number series"
+
+    def __str__(self) -> str:
+        return self.prefix
+
+
+@tracked()
+class Invoice(models.Model):
+    """The invoice of a billing period. Drafts follow usage and terms; from issue on everything shown is a copy of its
+    own.
+    """
+
+    class Kind(models.TextChoices):
+        USAGE = "usage", "Usage"
+
+    kind = models.CharField(max_length=20, choices=Kind, default=Kind.USAGE)
+    status = models.CharField(max_length=20, choices=Status, default=Status.DRAFT)
+    number = models.CharField(max_length=60, unique=True, null=True, blank=True)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="invoices")
+    contract = models.ForeignKey(Contract, on_delete=models.PROTECT, related_name="invoices")
+    period = models.ForeignKey(BillingPeriod, on_delete=models.PROTECT, related_name="invoices")
+    starting_at = models.DateTimeField()
+    ending_before = models.DateTimeField()
+    subtotal = MoneyField(max_digits=30, decimal_places=3, currency_choices=None, currency_field_name="currency")
+    total = MoneyField(max_digits=30, decimal_places=3, currency_choices=None, currency_field_name="currency")
+    unrated = models.JSONField(default=list, blank=True)
+    attention = ArrayField(models.CharField(max_length=300), default=list, blank=True)
+    bill_to = models.JSONField(default=dict, blank=True)
+    seller = models.JSONField(default=dict, blank=True)
+    net_days = models.PositiveSmallIntegerField(default=30)
+    created_at = models.DateTimeField(auto_now_add=True)
+    approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    approved_at = models.DateTimeField(null=True, blank=True)
+    issued_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    issued_at = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField(null=True, blank=True)
+    paid_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[models.Manager["Invoice"]]
+
+    class Meta:
+        ordering = ["-ending_before", "customer__name"]
+        permissions = [
+            ("approve_invoice", "Can approve invoices"),
+            ("issue_invoice", "Can issue invoices"),
+            ("void_invoice", "Can void invoices"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["period", "kind"], condition=~Q(status="void"), name="one_invoice_per_period_and_kind"
+            ),
+            models.CheckConstraint(
+                name="issued_invoices_are_numbered",
+                condition=Q(status__in=OPEN, number__isnull=True)
+                | Q(status__in=FROZEN, number__isnull=False, issued_at__isnull=False),
+            ),
+        ]
+        indexes = [models.Index(fields=["status", "ending_before"])]
+        triggers = [
+            pgtrigger.Protect(
+                name="keep_issued",
+                operation=pgtrigger.Delete,
+                condition=pgtrigger.Q(old__status__in=FROZEN),
+            ),
+            pgtrigger.Trigger(
+                name="freeze_issued",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Q(old__status__in=FROZEN),
+                func=f"""
+                    IF to_jsonb(OLD) - '{{{",".join(LIVING_FIELDS)}}}'::text[]
+                        <> to_jsonb(NEW) - '{{{",".join(LIVING_FIELDS)}}}'::text[] THEN
+                        RAISE EXCEPTION 'pgtrigger: invoice % is issued; only its status can change', OLD.number;
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            pgtrigger.FSM(
+                name="status_order",
+                field="status",
+                transitions=[
+                    ("draft", "in_review"),
+                    ("in_review", "approved"),
+                    ("approved", "in_review"),
+                    ("approved", "issued"),
+                    ("issued", "paid"),
+                    ("issued", "void"),
+                    ("issued", "uncollectible"),
+                ],
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.number or f"{self.get_status_display()} for {self.customer}"
+
+    @property
+    def frozen(self) -> bool:
+        return self.status in FROZEN
+
+
+class InvoiceLine(models.Model):
+    """A line of an invoice, with everything needed to compute it again and to find its events."""
+
+    invoice = models.ForeignKey(Invoice, on_delete=models.CASCADE, related_name="lines")
+    position = models.PositiveIntegerField()
+    kind = models.CharField(max_length=30)
+    product = models.CharField(max_length=200)
+    name = models.CharField(max_length=200)
+    group = models.JSONField(default=dict, blank=True)
+    starting_at = models.DateTimeField()
+    ending_before = models.DateTimeField()
+    meter = models.CharField(max_length=200, blank=True)
+    aggregation = models.CharField(max_length=20, blank=True)
+    events = models.PositiveBigIntegerField(default=0)
+    quantity = ExactField()
+    billed_quantity = ExactField()
+    prior_quantity = ExactField(null=True, blank=True)
+    unit_amount = ExactField(null=True, blank=True)
+    amount = ExactField()
+    amount_exact = ExactField()
+    tiers = models.JSONField(default=list, blank=True)
+    source = models.CharField(max_length=300, blank=True)
+    rate = models.CharField(max_length=200, blank=True)
+
+    objects: ClassVar[models.Manager["InvoiceLine"]]
+
+    class Meta:
+        ordering = ["invoice", "position"]
+        constraints = [models.UniqueConstraint(fields=["invoice", "position"], name="one_line_per_position")]
+        triggers = [
+            pgtrigger.Trigger(
+                name="freeze_issued_lines",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
+                func="""
+                    IF EXISTS (
+                        SELECT 1 FROM invoicing_invoice
+                        WHERE id IN (COALESCE(NEW.invoice_id, OLD.invoice_id), COALESCE(OLD.invoice_id, NEW.invoice_id))
+                        AND status NOT IN ('draft', 'in_review', 'approved')
+                    ) THEN
+                        RAISE EXCEPTION 'pgtrigger: the invoice of this line is issued; its lines cannot change';
+                    END IF;
+                    IF TG_OP = 'DELETE' THEN
+                        RETURN OLD;
+                    END IF;
+                    RETURN NEW;
+                """,
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.position} {self.name}"
