@@ -8,6 +8,7 @@ from django.core import checks
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
+from django.utils.functional import cached_property
 
 from billing_project.decimals import plain
 
@@ -47,9 +48,10 @@ class ExactField(models.DecimalField[Any, Any]):
     def _check_decimal_places_and_max_digits(self, **kwargs: Any) -> list[checks.CheckMessage]:
         return []
 
-    @property
+    @cached_property
     def validators(self) -> list[Any]:
-        return [*self.default_validators, *self._validators]
+        # Without digits to validate: the parent would add a validator for max_digits and decimal_places.
+        return super(models.DecimalField, self).validators
 
     def to_python(self, value: Any) -> Any:
         if isinstance(value, float):

@@ -81,7 +81,7 @@ class Invoice(models.Model):
     due_at = models.DateTimeField(null=True, blank=True)
     paid_at = models.DateTimeField(null=True, blank=True)
 
-    objects: ClassVar[models.Manager["Invoice"]]
+    objects: ClassVar[models.Manager["Invoice"]] = models.Manager()
 
     class Meta:
         ordering = ["-ending_before", "customer__name"]
