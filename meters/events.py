@@ -1,7 +1,7 @@
 """Usage events as they arrive: from the bytes of a request to typed events, or the reason why not. Pure.
 
 A whole body is decoded at once by msgspec. Only when that is not enough (something is wrong, or something is there that
-the quick way cannot vouch for: an escape, an unknown attribute) each event is read on its own, so bad ones can be named.
+the quick way cannot vouch for: an escape, an unknown attribute) each event is read on its own, to name the bad ones.
 Numbers never pass through a binary float.
 """
 
@@ -22,6 +22,7 @@ MAX_SOURCE = 1024
 AHEAD = timedelta(hours=24)
 # Nothing was metered before 1970; what claims so is a zero value (year 1) or seconds taken for milliseconds.
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 DIGITS = bytes.maketrans(b"123456789", b"000000000")
 LONG_NUMBER = b"0" * 100
 
@@ -105,18 +106,14 @@ def decode(body: bytes, *, now: datetime, single: bool = True, batch: bool = Tru
     return _decode_each(split(body, MAX_EVENTS + 1), now, single=not is_array)
 
 
-def make_event(
-    *,
-    id: str,
-    customer: str,
-    type: str,
-    time: datetime,
-    properties: Mapping[str, Any],
-    source: str = "",  # noqa: A002
-) -> Event:
-    """An event from Python values, under the rules of those that arrive as JSON. Raises RefusedError."""
-    given = {"id": id, "customer": customer, "type": type, "time": time.isoformat(), "source": source}
-    return _read({**given, "properties": dict(properties)}, datetime.max.replace(tzinfo=UTC))
+def make_event(given: Mapping[str, Any], *, latest: datetime = END_OF_TIME) -> Event:
+    """An event from Python values (`time` may be a datetime), under the rules of those that arrive as JSON.
+
+    Raises RefusedError naming the field.
+    """
+    time = given.get("time")
+    raw = {**given, "time": time.isoformat()} if isinstance(time, datetime) else dict(given)
+    return _read(raw, latest)
 
 
 def _decode_quickly(body: bytes, is_array: bool, latest: datetime) -> list[Event] | None:
@@ -128,7 +125,8 @@ def _decode_quickly(body: bytes, is_array: bool, latest: datetime) -> list[Event
         incoming = _quick_many.decode(body) if is_array else [_quick_one.decode(body)]
         if len(incoming) > MAX_EVENTS or not _nothing_lost(body, incoming):
             return None
-        events = [_quick_event(each, latest) for each in incoming]
+        flat = body.count(b"{") <= 2 * len(incoming) and body.count(b"[") <= 1
+        events = [_quick_event(each, latest, flat) for each in incoming]
     except (msgspec.MsgspecError, RefusedError, TooBigError, ValueError, RecursionError):
         return None
     return events
@@ -139,7 +137,7 @@ def _nothing_lost(body: bytes, incoming: list[_Incoming]) -> bool:
     return body.count(b'"') == encode(incoming).count(b'"')
 
 
-def _quick_event(raw: _Incoming, latest: datetime) -> Event:
+def _quick_event(raw: _Incoming, latest: datetime, flat: bool) -> Event:
     customer = raw.subject or raw.customer
     given = raw.data if raw.properties is None else raw.properties
     if (
@@ -154,7 +152,7 @@ def _quick_event(raw: _Incoming, latest: datetime) -> Event:
     if not given:
         return Event(raw.id, customer, raw.type, raw.time, b"{}", raw.source)
     properties = encode(given)
-    if len(properties) > MAX_KEY_LENGTH or properties.find(b"{", 1) > 0 or b"[" in properties:
+    if not flat or len(properties) > MAX_KEY_LENGTH:
         check(given, "", 1)
     return Event(raw.id, customer, raw.type, raw.time, properties, raw.source)
 

@@ -1,4 +1,4 @@
-"""JSON read exactly: numbers to the digit, repeated keys seen, what a jsonb column cannot hold refused by name. Pure."""
+"""JSON read exactly: numbers to the digit, repeated keys seen, what a jsonb column cannot hold refused. Pure."""
 
 import json
 import re

@@ -2,13 +2,13 @@
 
 from typing import ClassVar
 
-import pghistory
 import pgtrigger
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
 
 from billing_project.fields import ExactField, key_field
+from billing_project.history import tracked
 from meters.definition import MEANING, clean_definition
 
 
@@ -27,7 +27,7 @@ class MeterQuerySet(models.QuerySet["Meter"]):
         return self.filter(archived_at=None)
 
 
-@pghistory.track(exclude=["built_at"])
+@tracked(exclude=["built_at"])
 class Meter(models.Model):
     """Which events count, and for how much. What it means never changes; a meter no longer wanted is archived."""
 

@@ -1,0 +1,161 @@
+"""Taking usage events: every event exactly once, nothing acknowledged before it is committed."""
+
+import hashlib
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
+
+import psycopg
+from django.db import connection
+from django.utils import timezone
+
+from meters import binary_arrays as arrays
+from meters import partitions
+from meters.dictionary import event_types, subjects
+from meters.events import Event, Rejection, printable
+
+CHUNK = 10_000
+
+ARRAYS = "unnest(%s::uuid[], %s::int[], %s::int[], %s::timestamptz[], %s::jsonb[])"
+INSERT = f"""
+INSERT INTO meters_event (key, subject_id, event_type_id, time, properties)
+SELECT * FROM {ARRAYS} ON CONFLICT DO NOTHING
+"""  # noqa: S608
+# The stored event is the same, or it is another under the same identity and time. Rows come in the order sent.
+DIFFERENT = f"""
+SELECT sent.place::int - 1
+FROM {ARRAYS} WITH ORDINALITY AS sent (key, subject_id, event_type_id, time, properties, place)
+JOIN meters_event AS kept ON kept.time = sent.time AND kept.key = sent.key
+WHERE (kept.subject_id, kept.event_type_id, kept.properties)
+   IS DISTINCT FROM (sent.subject_id, sent.event_type_id, sent.properties)
+"""  # noqa: S608
+CONFLICT = """
+INSERT INTO meters_conflict
+    (kind, key, digest, source, event_id, customer, event_type, time, kept_time, properties, seen_at)
+VALUES ('body', %(key)s, %(digest)s, %(source)s, %(id)s, %(customer)s, %(type)s, %(time)s, %(time)s,
+        %(properties)s::jsonb, %(now)s)
+ON CONFLICT (key, time, digest) DO NOTHING
+"""
+REJECT = """
+INSERT INTO meters_rejectedevent
+    (digest, first_at, last_at, times, event_id, path, code, message, body, sender)
+SELECT digest, %(now)s, %(now)s, times, event_id, path, code, message, body, %(sender)s
+FROM unnest(%(digests)s::uuid[], %(times)s::int[], %(ids)s::text[], %(paths)s::text[], %(codes)s::text[],
+            %(messages)s::text[], %(bodies)s::text[])
+  AS given (digest, times, event_id, path, code, message, body)
+ON CONFLICT (digest) DO UPDATE
+SET last_at = excluded.last_at, times = meters_rejectedevent.times + excluded.times, sender = excluded.sender
+"""
+
+_registered: WeakSet[psycopg.Connection[Any]] = WeakSet()
+
+
+@dataclass(frozen=True, slots=True)
+class IngestResult:
+    """How many events are new, how many were there already, and which (by their place) clash with one that was."""
+
+    accepted: int
+    duplicates: int
+    conflicts: tuple[int, ...] = ()
+
+
+def ingest_events(events: Sequence[Event]) -> IngestResult:
+    """Store the events. Returns after the commit, unless a transaction is open around it: never call it in one.
+
+    Sent again, in any order and split, events change nothing. Of two with one identity and time, the first one counts.
+    """
+    accepted, conflicts = 0, []
+    for start in range(0, len(events), CHUNK):
+        new, clashing = _ingest_chunk(events[start : start + CHUNK])
+        accepted += new
+        conflicts += [start + place for place in clashing]
+    return IngestResult(accepted, len(events) - accepted - len(conflicts), tuple(sorted(conflicts)))
+
+
+def _ingest_chunk(events: Sequence[Event]) -> tuple[int, list[int]]:
+    customers = subjects.ids([event.customer for event in events])
+    types = event_types.ids([event.type for event in events])
+    # In one order for all writers: two batches that share events would wait for each other otherwise.
+    order = sorted((event.time, event.key, place) for place, event in enumerate(events))
+    times = [time for time, _, _ in order]
+    partitions.ensure_for(times)
+    ordered = [events[place] for _, _, place in order]
+    values = (
+        arrays.UuidArray([key for _, key, _ in order]),
+        arrays.IntArray([customers[event.customer] for event in ordered]),
+        arrays.IntArray([types[event.type] for event in ordered]),
+        arrays.TimestampArray(times),
+        arrays.JsonbArray([event.properties for event in ordered]),
+    )
+    with connection.wrap_database_errors, _cursor() as cursor:
+        accepted = cursor.execute(INSERT, values, prepare=True).rowcount
+        if accepted == len(events):
+            return accepted, []
+        clashing = [place for (place,) in cursor.execute(DIFFERENT, values, prepare=True)]
+    if clashing:
+        _record_conflicts([(ordered[place], order[place][1]) for place in clashing])
+    return accepted, [order[place][2] for place in clashing]
+
+
+def _cursor() -> psycopg.Cursor[Any]:
+    """Django's own cursors send parameters as text inside the statement; this one prepares and binds them."""
+    connection.close_if_health_check_failed()
+    connection.ensure_connection()
+    raw = connection.connection
+    if raw not in _registered:
+        arrays.register(raw.adapters)
+        _registered.add(raw)
+    return psycopg.Cursor(raw)
+
+
+def record_rejections(rejected: Sequence[Rejection], sender: str) -> None:
+    """Keep what was not taken, with the reason. The same event sent again is counted, not kept twice."""
+    times: Counter[uuid.UUID] = Counter()
+    rows: dict[uuid.UUID, Rejection] = {}
+    for one in rejected:
+        key = _digest(printable(one.body), one.code)
+        times[key] += 1
+        rows[key] = one
+    ordered = sorted(rows.items())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            REJECT,
+            {
+                "digests": [key for key, _ in ordered],
+                "times": [times[key] for key, _ in ordered],
+                "ids": [printable(one.id) for _, one in ordered],
+                "paths": [printable(one.path) for _, one in ordered],
+                "codes": [one.code for _, one in ordered],
+                "messages": [printable(one.message) for _, one in ordered],
+                "bodies": [printable(one.body) for _, one in ordered],
+                "sender": sender,
+                "now": timezone.now(),
+            },
+        )
+
+
+def _digest(*parts: str) -> uuid.UUID:
+    return uuid.UUID(bytes=hashlib.blake2b("\0".join(parts).encode(), digest_size=16).digest())
+
+
+def _record_conflicts(clashing: Sequence[tuple[Event, bytes]]) -> None:
+    now = timezone.now()
+    rows = [
+        {
+            "key": uuid.UUID(bytes=key),
+            "digest": _digest(event.customer, event.type, event.properties.decode()),
+            "source": event.source,
+            "id": event.id,
+            "customer": event.customer,
+            "type": event.type,
+            "time": event.time,
+            "properties": event.properties.decode(),
+            "now": now,
+        }
+        for event, key in clashing
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(CONFLICT, rows)

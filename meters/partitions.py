@@ -1,0 +1,78 @@
+"""Months of the events table, made when the first event of a month comes, or ahead of time."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from django.db import connection, transaction
+from psycopg import sql
+
+from billing_project.locks import lock
+
+FIRST = datetime(2015, 1, 1, tzinfo=UTC)  # anything earlier lies in one partition of its own
+
+_known: set[datetime] = set()
+
+
+def month_of(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def next_month(month: datetime) -> datetime:
+    return month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
+
+
+def ensure_for(times: Sequence[datetime]) -> None:
+    """Have a partition for each of the times, given in order."""
+    at = bisect_left(times, FIRST)
+    while at < len(times):
+        month = month_of(times[at])
+        if month not in _known:
+            ensure([month])
+        at = bisect_left(times, next_month(month), at)
+
+
+def ensure(months: Iterable[datetime]) -> None:
+    """Have a partition for each of the months, in a transaction that ends before any event is written."""
+    for month in months:
+        with transaction.atomic():
+            lock("meters", "partition", month.isoformat())
+            if not _exists(month):
+                _make(month)
+            transaction.on_commit(lambda month=month: _known.add(month))  # type: ignore[misc]
+
+
+def ensure_ahead(now: datetime) -> None:
+    """This month and the next: nobody's request should wait for a table."""
+    month = month_of(now)
+    ensure(each for each in (month, next_month(month)) if each not in _known)
+
+
+def forget() -> None:
+    _known.clear()
+
+
+def _name(month: datetime) -> str:
+    return f"meters_event_{month:%Y_%m}"
+
+
+def _exists(month: datetime) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [_name(month)])
+        return bool(cursor.fetchone()[0])
+
+
+def _make(month: datetime) -> None:
+    # Made beside the parent and attached: ATTACH lets writers go on, CREATE ... PARTITION OF would wait for them all.
+    name = sql.Identifier(_name(month))
+    start, end = sql.Literal(month), sql.Literal(next_month(month))
+    statements = [
+        sql.SQL(
+            "CREATE TABLE {} (LIKE meters_event INCLUDING DEFAULTS, CHECK (time >= {} AND time < {}))"
+            " WITH (autovacuum_analyze_scale_factor = 0.02)"
+        ).format(name, start, end),
+        sql.SQL("ALTER TABLE meters_event ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(name, start, end),
+    ]
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
