@@ -3,6 +3,7 @@
 from django.apps import apps
 from django.core.management import call_command
 from django.db import connection, transaction
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
@@ -17,6 +18,12 @@ def make_tables(*, verbosity: int = 0) -> None:
     call_command("migrate", verbosity=verbosity)
 
 
+def create_models(editor: BaseDatabaseSchemaEditor) -> None:
+    for model in apps.get_app_config(SLOW_APP).get_models():
+        if model._meta.can_migrate(editor.connection):
+            editor.create_model(model)
+
+
 def _has_tables() -> bool:
     return any(name.startswith(f"{SLOW_APP}_") for name in connection.introspection.table_names())
 
@@ -25,9 +32,7 @@ def _has_tables() -> bool:
 def _make_at_once() -> None:
     """The tables and the note that their migrations are done come together or not at all."""
     with connection.schema_editor() as editor:
-        for model in apps.get_app_config(SLOW_APP).get_models():
-            if model._meta.can_migrate(connection):
-                editor.create_model(model)
+        create_models(editor)
     recorder = MigrationRecorder(connection)
     for app, name in MigrationLoader(None, ignore_no_migrations=True).disk_migrations:
         if app == SLOW_APP:

@@ -12,7 +12,7 @@ from billing_project.settings import *  # noqa: F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # Our own migrations really run, so triggers and partitions are there; dj-stripe's would take most of a minute.
-MIGRATION_MODULES = {"djstripe": None}
+MIGRATION_MODULES = {"djstripe": "tests.stripe_tables"}
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
