@@ -32,7 +32,7 @@ class Change:
 
 def changes_of(tracked: Model) -> list[Change]:
     """The last changes of one object, newest first, each with what differs from the row before."""
-    (model,) = tracked.pgh_event_models.values()  # type: ignore[attr-defined]
+    model = tracked.pgh_event_model  # type: ignore[attr-defined]
     rows = list(model.objects.filter(pgh_obj_id=tracked.pk).select_related("pgh_context").order_by("-pk")[: LIMIT + 1])
     names = _user_names(rows)
     columns = [field for field in tracked._meta.concrete_fields if hasattr(model, field.attname)]

@@ -7,7 +7,6 @@ from typing import ClassVar
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.postgres.fields import ArrayField
-from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 
@@ -61,10 +60,6 @@ class ApiKey(models.Model):
         secret = f"ch_{self.prefix}_{secrets.token_urlsafe(32)}"
         self.digest = digest(secret)
         return secret
-
-    def clean(self) -> None:
-        if not self.scopes:
-            raise ValidationError({"scopes": "Choose at least one scope."})
 
     def revoke(self) -> bool:
         """Whether it was this call that revoked the key."""

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.text import capfirst
 
 GROUPS: dict[str, dict[str, str]] = {
     "Metering": {
@@ -40,7 +41,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     for title, links in GROUPS.items():
         items = [
             {
-                "title": str(pages[label].opts.verbose_name_plural).capitalize(),
+                "title": capfirst(str(pages[label].opts.verbose_name_plural)),
                 "icon": icon,
                 "link": reverse(f"admin:{label.replace('.', '_')}_changelist"),
             }

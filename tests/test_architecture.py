@@ -18,7 +18,19 @@ ROOT = Path(__file__).resolve().parent.parent
 KERNEL = "billing_project"
 FLOORS = [KERNEL, "meters", "catalog", "contracts", "invoicing"]
 # What every floor may use of the kernel; the rest of it is the roof: settings, URLs, the demo.
-FOUNDATION = {"admin", "api", "decimals", "errors", "fields", "forms", "history", "locks", "models", "progress", "roles"}
+FOUNDATION = {
+    "admin",
+    "api",
+    "decimals",
+    "errors",
+    "fields",
+    "forms",
+    "history",
+    "locks",
+    "models",
+    "progress",
+    "roles",
+}
 ROOF = {"asgi", "management", "settings", "urls", "wsgi"}
 MUST_BE_PURE = {
     "billing_project/decimals.py",
