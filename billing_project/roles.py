@@ -21,34 +21,38 @@ VERBS: dict[str, tuple[str, ...]] = {
 }
 
 
-def make_roles(apps: Any, schema_editor: Any = None) -> None:
-    """Set the four groups' permissions to the table above. For migrations: later ones call it again.
+def make_roles(apps: Any) -> None:
+    """Set the four groups' permissions to the tables above. For migrations: later ones call it again.
 
     Django makes permissions only after the last migration, so they are made here first.
     """
     group_model = apps.get_model("auth", "Group")
     permission_model = apps.get_model("auth", "Permission")
-    for app in {app for rights in ROLES.values() for app in rights}:
+    for app in sorted({app for rights in ROLES.values() for app in rights}):
         _make_permissions(apps, app)
     for role in ROLES:
         group, _ = group_model.objects.get_or_create(name=role)
-        group.permissions.set(
-            permission
-            for app, codename in _rights(apps, role)
-            for permission in permission_model.objects.filter(content_type__app_label=app, codename=codename)
-        )
+        wanted = set(_rights(apps, role))
+        found = permission_model.objects.filter(content_type__app_label__in={app for app, _ in wanted})
+        group.permissions.set(each for each in found if (each.content_type.app_label, each.codename) in wanted)
 
 
 def _rights(apps: Any, role: str) -> Iterator[tuple[str, str]]:
     for app, actions in ROLES[role].items():
         for model in apps.get_app_config(app).get_models():
-            yield from ((app, f"{action}_{model._meta.model_name}") for action in actions)
+            allowed = VIEW if _is_history(model) else actions
+            yield from ((app, f"{action}_{model._meta.model_name}") for action in allowed)
     for verb in VERBS.get(role, ()):
         app, codename = verb.split(".")
         yield app, codename
 
 
+def _is_history(model: Any) -> bool:
+    return any(field.name == "pgh_id" for field in model._meta.fields)
+
+
 def _make_permissions(apps: Any, app: str) -> None:
     config = apps.get_app_config(app)
-    config.models_module = config.models_module or True  # a migration's app has no module, and Django would skip it
+    if not getattr(config, "models_module", None):
+        config.models_module = True  # a migration's app has no module, and Django would skip it
     create_permissions(config, verbosity=0, apps=apps)
