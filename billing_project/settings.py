@@ -134,6 +134,9 @@ if env.bool("BEHIND_TLS_PROXY", default=False):
 # The ingestion API takes 10 MB and answers 413 itself; Django's own limit must lie above it.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 11 * 1024 * 1024
 
+# How long the roller remembers an event's source and id to refuse the same one with another time.
+METERS_IDENTITY_DAYS = env.int("METERS_IDENTITY_DAYS", default=35)
+
 LOGGING = logging_config(json_lines=not DEMO, level=env.str("LOG_LEVEL", default="WARNING" if DEMO else "INFO"))
 
 REST_FRAMEWORK = {

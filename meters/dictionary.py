@@ -45,3 +45,9 @@ class Dictionary:
 
 subjects = Dictionary("meters_subject", "key")
 event_types = Dictionary("meters_eventtype", "name")
+
+
+def forget() -> None:
+    """After the tables were emptied."""
+    subjects.forget()
+    event_types.forget()

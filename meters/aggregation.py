@@ -1,0 +1,112 @@
+"""Quantities: the only reader of usage that the floors above use. Exact the moment a post is acknowledged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Context, Decimal, Inexact
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from meters.models import Aggregation
+from meters.usage_statement import Known, UsageRequest, UsageStatement
+
+__all__ = ["Quantity", "UsageRequest", "quantities"]
+
+# Wide enough for any sum of numbers an event may carry; only an average can need rounding.
+EXACT = Context(prec=1000, rounding=ROUND_HALF_UP)
+AVERAGE_UNIT = Decimal("1e-40")
+
+KNOWN = """
+SELECT c.xid, c.system_identifier = s.system_identifier
+FROM meters_rollupcursor AS c, pg_control_system() AS s WHERE c.id = 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """The answer to the request `key` for one group: its `group_by` values in order, None where events have none."""
+
+    key: int
+    group: tuple[str | None, ...]
+    quantity: Decimal
+    events: int
+
+
+@dataclass(slots=True)
+class _Measured:
+    events: int = 0
+    total: Decimal = field(default_factory=Decimal)
+    smallest: Decimal | None = None
+    largest: Decimal | None = None
+    last: tuple[datetime, UUID, Decimal] | None = None
+
+    def add(self, events: int, total: Decimal | None, smallest: Decimal | None, largest: Decimal | None) -> None:
+        self.events += events
+        self.total = EXACT.add(self.total, total or Decimal(0))
+        self.smallest = min((each for each in (self.smallest, smallest) if each is not None), default=None)
+        self.largest = max((each for each in (self.largest, largest) if each is not None), default=None)
+
+    def add_last(self, time: datetime | None, key: UUID, value: Decimal) -> None:
+        if time is not None and (self.last is None or (time, key) > self.last[:2]):
+            self.last = (time, key, value)
+
+    def quantity(self, aggregation: Aggregation) -> Decimal:
+        match aggregation:
+            case Aggregation.COUNT:
+                return Decimal(self.events)
+            case Aggregation.SUM:
+                return self.total
+            case Aggregation.AVERAGE:
+                return _average(self.total, self.events)
+            case Aggregation.MIN:
+                return self.smallest or Decimal(0)
+            case Aggregation.MAX:
+                return self.largest or Decimal(0)
+            case Aggregation.LATEST:
+                return self.last[2] if self.last else Decimal(0)
+
+
+def quantities(requests: Sequence[UsageRequest]) -> list[Quantity]:
+    """The usage asked for, by one statement for any number of requests. Groups without a matching event do not appear."""
+    if not requests:
+        return []
+    statement = UsageStatement(requests, _known_cursor())
+    measured: dict[tuple[int, tuple[str | None, ...]], _Measured] = {}
+    for ask, groups, *sums, last_time, last_key, last_value in _rows(statement.text, statement.parameters):
+        found = measured.setdefault((ask, tuple(groups)), _Measured())
+        found.add(*sums)
+        found.add_last(last_time, last_key, last_value)
+    return [
+        Quantity(
+            key=requests[ask].key,
+            group=groups,
+            quantity=found.quantity(Aggregation(requests[ask].meter.aggregation)),
+            events=found.events,
+        )
+        for (ask, groups), found in sorted(measured.items(), key=lambda item: _in_order(*item[0]))
+    ]
+
+
+def _in_order(ask: int, groups: tuple[str | None, ...]) -> tuple[int, list[tuple[bool, str]]]:
+    return ask, [(value is not None, value or "") for value in groups]
+
+
+def _average(total: Decimal, events: int) -> Decimal:
+    """Exact where the quotient ends, else rounded half-up at 40 decimal places."""
+    context = EXACT.copy()
+    average = context.divide(total, Decimal(events))
+    return average.quantize(AVERAGE_UNIT, context=context) if context.flags[Inexact] else average
+
+
+def _known_cursor() -> Known:
+    row = next(iter(_rows(KNOWN)), None)
+    return Known(xid=row[0], is_ours=row[1]) if row else Known(xid=0, is_ours=True)
+
+
+def _rows(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows

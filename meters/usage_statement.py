@@ -1,0 +1,222 @@
+"""The one statement that reads usage: buckets where they reach, events where they do not, all in one snapshot.
+
+Whole UTC days are read from day buckets, ragged hours from hour buckets, ragged edges from events behind it, and what
+the roller has not counted yet (the tail) from events at or past it. In the tail an event whose identity is taken is left
+out, as the roller will do.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+
+from meters.covering import Covering, Span, cover, merge
+from meters.matching import Parameters, group, matches, value
+from meters.models import Aggregation, Meter
+from meters.periods import Period
+
+LAST = ("last_time", "last_key", "last_value")
+BY_LAST = "(array_agg({} ORDER BY last_time DESC, last_key DESC))[1] AS {}"
+NO_LAST = "NULL::timestamptz AS last_time, NULL::uuid AS last_key, NULL::numeric AS last_value"
+MEASURES = (
+    "sum(events)::bigint AS events, sum(total) AS total, min(smallest) AS smallest, max(largest) AS largest, {last}"
+)
+
+SHARED = """
+WITH cursor AS MATERIALIZED ({cursor}),
+who AS MATERIALIZED (
+    SELECT given.who, s.id AS subject_id
+    FROM unnest({who}, {keys}) AS given (who, key) JOIN meters_subject AS s ON s.key = given.key
+    UNION ALL
+    SELECT given.who, s.id FROM unnest({everyone}) AS given (who) CROSS JOIN meters_subject AS s
+), loose AS MATERIALIZED (
+    SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties, true AS is_tail
+    FROM meters_event AS e
+    WHERE {tail} AND ({times}) AND e.subject_id IN (SELECT subject_id FROM who)
+    AND NOT EXISTS (SELECT FROM meters_eventkey AS k WHERE k.key = e.key AND k.time <> e.time)
+    AND NOT EXISTS (
+        SELECT FROM meters_event AS o
+        WHERE {other_tail} AND o.key = e.key AND o.time <> e.time AND (o.xid, o.seq) < (e.xid, e.seq)
+    )
+    UNION ALL
+    SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties, false
+    FROM meters_event AS e
+    WHERE (e.xid < (SELECT xid FROM cursor) OR e.seq <= (SELECT base_seq FROM cursor))
+    AND ({edges}) AND e.subject_id IN (SELECT subject_id FROM who)
+)
+"""
+# `known` is implied by the cursor read in this snapshot; being a constant it tells the planner how short the tail is.
+TAIL = "{0}.xid >= {known} AND {0}.xid >= (SELECT xid FROM cursor) AND {0}.seq > (SELECT base_seq FROM cursor)"
+CURSOR = "SELECT coalesce(max(xid), 0) AS xid, coalesce(max(base_seq), -1) AS base_seq FROM meters_rollupcursor"
+NO_CURSOR = "SELECT 0::bigint AS xid, -1::bigint AS base_seq"
+
+BUCKETS = """
+SELECT ask, {groups} AS groups, {measures} FROM (
+    SELECT asked.ask, b.group_id, {measures}
+    FROM unnest({asks}, {meters}, {who}, {starts}, {ends}) AS asked (ask, meter_id, who, starting_at, ending_before)
+    JOIN who ON who.who = asked.who
+    JOIN meters_{size}bucket AS b ON b.meter_id = asked.meter_id AND b.subject_id = who.subject_id
+        AND b.starting_at >= asked.starting_at AND b.starting_at < asked.ending_before
+    GROUP BY asked.ask, b.group_id
+) AS by_group JOIN meters_groupvalues AS g ON g.id = by_group.group_id
+GROUP BY 1, 2
+"""
+EVENTS = """
+SELECT ask, groups, {measures} FROM (
+    SELECT asked.ask, {groups} AS groups, 1 AS events, {value} AS total, e.time AS last_time, e.key AS last_key
+    FROM unnest({asks}, {who}, {starts}, {ends}, {tails}) AS asked (ask, who, starting_at, ending_before, is_tail)
+    JOIN who ON who.who = asked.who
+    JOIN loose AS e ON e.subject_id = who.subject_id AND e.is_tail = asked.is_tail
+        AND e.time >= asked.starting_at AND e.time < asked.ending_before
+    WHERE {matches}
+    OFFSET 0
+) AS matched WHERE total IS NOT NULL
+GROUP BY 1, 2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRequest:
+    """How much a meter measured for one customer (all its keys; None: everybody) in a period, split by group keys."""
+
+    key: int
+    meter: Meter
+    customer_keys: tuple[str, ...] | None
+    period: Period
+    group_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The cursor as it was just before the statement; None when there is none that means anything here."""
+
+    xid: int
+    is_ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    ask: int
+    request: UsageRequest
+    who: int
+    covering: Covering
+
+
+class UsageStatement:
+    """Builds the statement for any number of requests. A row: place of the request, group values, MEASURES."""
+
+    def __init__(self, requests: Sequence[UsageRequest], known: Known) -> None:
+        self.parameters = Parameters()
+        self._known = known
+        self._who: dict[tuple[str, ...] | None, int] = {}
+        self._asked = [
+            _Asked(ask, request, self._who.setdefault(request.customer_keys, len(self._who)), self._covering(request))
+            for ask, request in enumerate(requests)
+        ]
+        self.text = self._shared() + " UNION ALL ".join(
+            [*self._buckets("day"), *self._buckets("hour"), *self._events()]
+        )
+
+    def _covering(self, request: UsageRequest) -> Covering:
+        if request.meter.built_at is not None and self._known.is_ours:
+            return cover(request.period)
+        period = request.period
+        return Covering((), (), ((period.starting_at.astimezone(UTC), period.ending_before.astimezone(UTC)),))
+
+    def _shared(self) -> str:
+        add = self.parameters.add
+        named = [(who, key) for keys, who in self._who.items() if keys is not None for key in dict.fromkeys(keys)]
+        known = add(self._known.xid if self._known.is_ours else 0, "bigint")
+        periods = [each.request.period for each in self._asked]
+        return SHARED.format(
+            cursor=CURSOR if self._known.is_ours else NO_CURSOR,
+            who=add([who for who, _ in named], "int[]"),
+            keys=add([key for _, key in named], "text[]"),
+            everyone=add([who for keys, who in self._who.items() if keys is None], "int[]"),
+            tail=TAIL.format("e", known=known),
+            other_tail=TAIL.format("o", known=known),
+            times=self._in_spans((period.starting_at, period.ending_before) for period in periods),
+            edges=self._in_spans(span for each in self._asked for span in each.covering.edges),
+        )
+
+    def _in_spans(self, spans: Iterable[Span]) -> str:
+        add = self.parameters.add
+        return (
+            " OR ".join(
+                f"e.time >= {add(start, 'timestamptz')} AND e.time < {add(end, 'timestamptz')}"
+                for start, end in merge(spans)
+            )
+            or "false"
+        )
+
+    def _buckets(self, size: str) -> Iterable[str]:
+        """One branch for all requests that read the same columns of the group values."""
+        shapes: dict[tuple[bool, tuple[int, ...]], list[tuple[_Asked, Span]]] = defaultdict(list)
+        for each in self._asked:
+            spans = each.covering.days if size == "day" else each.covering.hours
+            shape = (_is_latest(each.request.meter), _positions(each.request))
+            shapes[shape] += [(each, span) for span in spans] if spans else []
+        for (is_latest, positions), asked in shapes.items():
+            if asked:
+                yield self._bucket_branch(size, is_latest, positions, asked)
+
+    def _bucket_branch(
+        self, size: str, is_latest: bool, positions: tuple[int, ...], asked: Sequence[tuple[_Asked, Span]]
+    ) -> str:
+        add = self.parameters.add
+        return BUCKETS.format(
+            size=size,
+            measures=_measures(is_latest),
+            groups=f"ARRAY[{', '.join(f'g.values[{position}]' for position in positions)}]::text[]",
+            asks=add([each.ask for each, _ in asked], "int[]"),
+            meters=add([each.request.meter.pk for each, _ in asked], "int[]"),
+            who=add([each.who for each, _ in asked], "int[]"),
+            starts=add([start for _, (start, _) in asked], "timestamptz[]"),
+            ends=add([end for _, (_, end) in asked], "timestamptz[]"),
+        )
+
+    def _events(self) -> Iterable[str]:
+        """One branch for each meter and split."""
+        readings: dict[tuple[int, tuple[str, ...]], list[_Asked]] = defaultdict(list)
+        for each in self._asked:
+            readings[each.request.meter.pk, each.request.group_by].append(each)
+        for (_, group_by), asked in readings.items():
+            yield self._event_branch(asked[0].request.meter, group_by, asked)
+
+    def _event_branch(self, meter: Meter, group_by: tuple[str, ...], asked: Sequence[_Asked]) -> str:
+        add = self.parameters.add
+        tails = [(each, (each.request.period.starting_at, each.request.period.ending_before), True) for each in asked]
+        spans = tails + [(each, span, False) for each in asked for span in each.covering.edges]
+        return EVENTS.format(
+            measures=_event_measures(_is_latest(meter)),
+            groups=group(group_by, self.parameters),
+            value=value(meter, self.parameters),
+            matches=matches(meter, self.parameters),
+            asks=add([each.ask for each, _, _ in spans], "int[]"),
+            who=add([each.who for each, _, _ in spans], "int[]"),
+            starts=add([start for _, (start, _), _ in spans], "timestamptz[]"),
+            ends=add([end for _, (_, end), _ in spans], "timestamptz[]"),
+            tails=add([is_tail for _, _, is_tail in spans], "boolean[]"),
+        )
+
+
+def _is_latest(meter: Meter) -> bool:
+    return meter.aggregation == Aggregation.LATEST
+
+
+def _positions(request: UsageRequest) -> tuple[int, ...]:
+    """Where the request's group keys stand among the meter's. Raises ValueError for one the meter does not keep."""
+    return tuple(request.meter.group_by.index(key) + 1 for key in request.group_by)
+
+
+def _measures(is_latest: bool) -> str:
+    last = ", ".join(BY_LAST.format(name, name) for name in LAST) if is_latest else NO_LAST
+    return MEASURES.format(last=last)
+
+
+def _event_measures(is_latest: bool) -> str:
+    """The same columns from single events, whose value stands in `total`."""
+    last = ", ".join(BY_LAST.format("total" if name == "last_value" else name, name) for name in LAST)
+    return "count(*) AS events, sum(total) AS total, min(total) AS smallest, max(total) AS largest, " + (
+        last if is_latest else NO_LAST
+    )
