@@ -31,7 +31,7 @@ FOUNDATION = {
     "progress",
     "roles",
 }
-ROOF = {"asgi", "management", "settings", "urls", "wsgi"}
+ROOF = {"asgi", "demo", "management", "settings", "urls", "wsgi"}
 MUST_BE_PURE = {
     "billing_project/decimals.py",
     "meters/periods.py",
