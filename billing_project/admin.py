@@ -9,26 +9,34 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Field, Model
+from django.db.models import DateTimeField, Field, Model
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from unfold.decorators import action as unfold_action
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from billing_project.decimals import plain
 from billing_project.errors import RuleError
 from billing_project.fields import ExactField, PlainDecimalInput
+from billing_project.forms import CommaSeparatedField, InstantField
 from billing_project.history import changes_of
 from billing_project.models import ApiKey, Scope
 
 if TYPE_CHECKING:  # unfold has no types; its classes add looks to Django's
     from django.contrib.admin import ModelAdmin as UnfoldModelAdmin
+    from django.contrib.admin import StackedInline as UnfoldStackedInline
     from django.contrib.admin import TabularInline as UnfoldTabularInline
 else:
     from unfold.admin import ModelAdmin as UnfoldModelAdmin
+    from unfold.admin import StackedInline as UnfoldStackedInline
     from unfold.admin import TabularInline as UnfoldTabularInline
 
 M = TypeVar("M", bound=Model)
@@ -39,6 +47,7 @@ __all__ = [
     "ModelAdmin",
     "ReadOnlyAdmin",
     "ReadOnlyInline",
+    "StackedInline",
     "TabularInline",
     "button",
     "plain",
@@ -49,13 +58,17 @@ class PlainDecimalWidget(PlainDecimalInput, UnfoldAdminTextInputWidget):  # type
     """The skin's text input; a number input would round a price of 0.00000005."""
 
 
-EXACT: dict[type[Field[Any, Any]], dict[str, Any]] = {ExactField: {"widget": PlainDecimalWidget}}
+FORM_FIELDS: dict[type[Field[Any, Any]], dict[str, Any]] = {
+    ExactField: {"widget": PlainDecimalWidget},
+    ArrayField: {"form_class": CommaSeparatedField, "widget": UnfoldAdminTextInputWidget},
+    DateTimeField: {"form_class": InstantField, "widget": UnfoldAdminSplitDateTimeWidget},
+}
 
 
 class ModelAdmin(UnfoldModelAdmin[M]):
     """An editable list. Its history is the database's own record: who changed what, from where."""
 
-    formfield_overrides = EXACT
+    formfield_overrides = FORM_FIELDS
     warn_unsaved_form = True
     list_filter_submit = True
 
@@ -111,7 +124,12 @@ class FrozenAdmin(ModelAdmin[M]):
 
 
 class TabularInline(UnfoldTabularInline[M, P]):
-    formfield_overrides = EXACT
+    formfield_overrides = FORM_FIELDS
+    extra = 0
+
+
+class StackedInline(UnfoldStackedInline[M, P]):
+    formfield_overrides = FORM_FIELDS
     extra = 0
 
 

@@ -9,11 +9,11 @@ from django.contrib.postgres.fields import ArrayField, DateTimeRangeField, Range
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
-from django.db.models import Func, Q
+from django.db.models import Deferrable, Func, Q
 
 from billing_project.fields import ExactField, key_field
 from billing_project.history import tracked
-from catalog.group_values import group_key, parse_group
+from catalog.group_values import group_key, group_text, parse_group
 from catalog.price_format import PriceError, parse_price
 from catalog.pricing import Conversion, Price
 from meters.models import Meter
@@ -97,6 +97,16 @@ class Product(models.Model):
         both = set(self.pricing_keys or []) & set(self.presentation_keys or [])
         if both:
             raise ValidationError({"presentation_keys": f"{', '.join(sorted(both))}: already a pricing key."})
+        self._clean_rated()
+
+    def _clean_rated(self) -> None:
+        """Rates name a value for each pricing key; with other keys none of them would be found again."""
+        saved = Product.objects.filter(pk=self.pk).first() if self.pk else None
+        if saved and set(saved.pricing_keys) != set(self.pricing_keys or []) and self.rates.exists():
+            keys = ", ".join(saved.pricing_keys) or "no keys"
+            raise ValidationError(
+                {"pricing_keys": f"There are rates by {keys}: delete them first, or make another product."}
+            )
 
 
 @tracked()
@@ -153,12 +163,22 @@ class Rate(models.Model):
                     ("where_key", RangeOperators.EQUAL),
                     (TimestampRange("starting_at", "ending_before"), RangeOperators.OVERLAPS),
                 ],
+                # Looked at after each statement, or at the end of a transaction that moves two rates at once.
+                deferrable=Deferrable.IMMEDIATE,
                 violation_error_message="Overlaps another rate of this product and these group values.",
             ),
         ]
 
+    # Rates saved together with this one: whoever saves them has checked that they do not overlap afterwards.
+    saved_with: frozenset[int] = frozenset()
+
     def __str__(self) -> str:
-        return f"{self.product} {self.where_key}".strip()
+        parts = [
+            str(self.product),
+            group_text(self.where),
+            f"from {_day(self.starting_at)}" if self.starting_at else "",
+        ]
+        return ", ".join(filter(None, parts))
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.where_key = group_key(self.where)
@@ -170,7 +190,8 @@ class Rate(models.Model):
 
     def clean(self) -> None:
         try:
-            parse_price(self.price)
+            if self.price is not None:
+                parse_price(self.price)
         except PriceError as error:
             raise ValidationError({"price": str(error)}) from error
         self._clean_where()
@@ -195,19 +216,23 @@ class Rate(models.Model):
         if self.rate_card_id is None or self.product_id is None:
             return
         same = Rate.objects.filter(rate_card=self.rate_card_id, product=self.product_id, where_key=self.where_key)
-        if self.ending_before:
-            same = same.filter(Q(starting_at__isnull=True) | Q(starting_at__lt=self.ending_before))
-        if self.starting_at:
-            same = same.filter(Q(ending_before__isnull=True) | Q(ending_before__gt=self.starting_at))
-        other = same.exclude(pk=self.pk).first()
-        if other:
-            raise ValidationError(
-                {
-                    "starting_at": f"Overlaps the rate from {_day(other.starting_at)} to {_day(other.ending_before)}: "
-                    "end that one first."
-                }
-            )
+        for other in same.exclude(pk=self.pk).exclude(pk__in=self.saved_with):
+            self.refuse_overlap(other)
+
+    def refuse_overlap(self, other: "Rate") -> None:
+        """Raises ValidationError when both hold at one instant."""
+        after = self.starting_at and other.ending_before and self.starting_at >= other.ending_before
+        before = self.ending_before and other.starting_at and self.ending_before <= other.starting_at
+        if not (after or before):
+            raise ValidationError({"starting_at": f"Overlaps the rate {other.span_text}: end that one first."})
+
+    @property
+    def span_text(self) -> str:
+        start, end = _day(self.starting_at), _day(self.ending_before)
+        if start and end:
+            return f"from {start} to {end}"
+        return f"from {start} on" if start else f"until {end}" if end else "without start and end"
 
 
 def _day(instant: datetime | None) -> str:
-    return f"{instant:%-d %B %Y %H:%M} UTC".replace(" 00:00 UTC", "") if instant else "an open end"
+    return f"{instant:%-d %B %Y %H:%M} UTC".replace(" 00:00 UTC", "") if instant else ""

@@ -96,7 +96,7 @@ def _read_tiers(written: object, path: str) -> tuple[Tier, ...]:
             raise PriceError(f"{path}[{index + 1}].up_to", f"must be above the tier before it ({plain(lower.up_to)})")
     if tiers[-1].up_to is not None:
         raise PriceError(
-            f"{path}[{len(tiers) - 1}].up_to", "must be open (null) in the last tier, or usage above it has no price"
+            f"{path}[{len(tiers) - 1}].up_to", "must be left open in the last tier, or usage above it has no price"
         )
     return tuple(tiers)
 
