@@ -13,7 +13,7 @@ from django.utils.functional import cached_property
 from billing_project.decimals import plain
 
 KEY = RegexValidator(
-    r"^[A-Za-z0-9][A-Za-z0-9._:@/-]*$", "Use letters, digits and . _ : @ / -, beginning with a letter or a digit."
+    r"^[A-Za-z0-9][A-Za-z0-9._:@/-]*\Z", "Use letters, digits and . _ : @ / -, beginning with a letter or a digit."
 )
 
 

@@ -19,7 +19,7 @@ def write_periods(until: datetime, contracts: QuerySet[Contract] | None = None) 
         .annotate(written=Max("billing_periods__ending_before"))
         .filter(starting_at__lte=until)
         .filter(Q(written__isnull=True) | Q(written__lte=until))
-        .exclude(written__gte=F("ending_before"))
+        .filter(Q(written__isnull=True) | Q(ending_before__isnull=True) | Q(written__lt=F("ending_before")))
     )
     written = 0
     for chunk in _chunks(behind.order_by("pk").iterator(chunk_size=1000)):

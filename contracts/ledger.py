@@ -6,6 +6,7 @@ from decimal import Decimal
 from django.db import transaction
 from django.db.models import Sum
 
+from billing_project.decimals import plain
 from billing_project.errors import RuleError
 from contracts.models import Contract, Customer, LedgerEntry
 
@@ -28,11 +29,14 @@ def post(contract: Contract, balance: str, kind: str, amount: Decimal, at: datet
         if posted is not None:
             if (posted.kind, posted.amount) != (kind, amount):
                 raise RuleError(
-                    f"{source} is posted to {balance} already, as {posted.kind} of {posted.amount}.", path="source"
+                    f"{source} is posted to {balance} already, as {posted.kind} of {plain(posted.amount)}.",
+                    path="source",
                 )
             return False
         left = balance_of(contract, balance) + amount
         if left < 0:
-            raise RuleError(f"{balance} has {left - amount} left; {amount} would take it below zero.", path="amount")
+            raise RuleError(
+                f"{balance} has {plain(left - amount)} left; {plain(amount)} would take it below zero.", path="amount"
+            )
         LedgerEntry.objects.create(contract=contract, balance=balance, kind=kind, amount=amount, at=at, source=source)
     return True

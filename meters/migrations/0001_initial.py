@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
                         unique=True,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[A-Za-z0-9][A-Za-z0-9._:@/-]*$",
+                                "^[A-Za-z0-9][A-Za-z0-9._:@/-]*\\Z",
                                 "Use letters, digits and . _ : @ / -, beginning with a letter or a digit.",
                             )
                         ],
@@ -139,7 +139,7 @@ class Migration(migrations.Migration):
                         max_length=200,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[A-Za-z0-9][A-Za-z0-9._:@/-]*$",
+                                "^[A-Za-z0-9][A-Za-z0-9._:@/-]*\\Z",
                                 "Use letters, digits and . _ : @ / -, beginning with a letter or a digit.",
                             )
                         ],
