@@ -22,9 +22,11 @@ from billing_project import embedded
 import psycopg
 embedded.ensure_started()
 with psycopg.connect(embedded.database_url()) as connection:
+    connection.execute("SELECT pg_advisory_xact_lock(1)")  # IF NOT EXISTS alone is a race
     connection.execute("CREATE TABLE IF NOT EXISTS seen (pid int)")
     connection.execute("INSERT INTO seen VALUES (pg_backend_pid())")
-    print(connection.execute("SELECT count(*) FROM seen").fetchone()[0], flush=True)
+    seen = connection.execute("SELECT count(*) FROM seen").fetchone()[0]
+print(seen, flush=True)  # after the commit
 sys.stdin.read()
 """
 
