@@ -19,7 +19,7 @@ from urllib.parse import quote
 import psycopg
 
 from billing_project.locks import file_lock
-from billing_project.server_programs import SHARED_FOLDER, EmbeddedError, account, make_folder, reachable, run
+from billing_project.server_programs import SHARED_FOLDER, EmbeddedError, account, make_folder, programs, reachable, run
 
 DATABASE = "countinghouse"
 SOCKET_FOLDER_LIMIT = 80  # the kernel takes 107 bytes, the socket's own name included
@@ -83,6 +83,7 @@ def _leave(users: int, owner: int) -> None:
 
 def _start() -> None:
     home, cluster, sockets = _home(), _cluster(), _sockets()
+    programs(cluster)  # before any folder is made: there may be none
     for folder in (make_folder(home), make_folder(sockets)):
         folder.chmod(0o700)
         if user := account():
