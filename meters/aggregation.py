@@ -69,7 +69,7 @@ class _Measured:
 
 
 def quantities(requests: Sequence[UsageRequest]) -> list[Quantity]:
-    """The usage asked for, by one statement for any number of requests. Groups without a matching event do not appear."""
+    """The usage asked for, by one statement for any number of requests. Groups without a matching event are absent."""
     if not requests:
         return []
     statement = UsageStatement(requests, _known_cursor())

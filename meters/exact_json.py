@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -12,7 +12,8 @@ from meters.numbers import TooBigError, parse_json_number
 
 MAX_DEPTH = 32
 MAX_KEY_LENGTH = 256
-Elements: TypeAlias = Iterator[tuple[object, str]]
+Element: TypeAlias = tuple[object, str]
+Elements: TypeAlias = Iterator[Element]
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -78,39 +79,94 @@ def split(body: bytes, most: int) -> Elements:
 
     Everything is read before the first element is given out: a body broken at its end is broken as a whole.
     """
+    yield from _read(body, lambda whole: _elements(whole, most))
+
+
+def split_member(body: bytes, name: str, most: int, *, many: bool = True) -> Elements:
+    """The same for a body like `{"events": [...]}`: the elements of the array under a name, or the one value there."""
+    yield from _read(body, lambda whole: _member(whole, name, most, many))
+
+
+def _read(body: bytes, elements: Callable[[str], list[Element]]) -> list[Element]:
     try:
-        whole = body.decode()
+        return elements(body.decode())
     except UnicodeDecodeError as error:
         raise MalformedError("not_utf8", f"The body is not UTF-8 (at byte {error.start}).") from None
-    try:
-        found = list(_elements(whole, most))
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise MalformedError("malformed_json", f"The body is not JSON: {error.msg} ({place}).") from None
     except RecursionError:
         raise MalformedError("too_deep", f"The JSON is nested deeper than {MAX_DEPTH} levels.") from None
-    yield from found
 
 
-def _elements(whole: str, most: int) -> Elements:
+def _elements(whole: str, most: int) -> list[Element]:
     at = _skip(whole, 0)
-    if whole[at : at + 1] != "[":
-        value, end = _decoder.raw_decode(whole, at)
-        yield value, whole[at:end]
+    found, end = _array(whole, at, most) if whole[at : at + 1] == "[" else _one(whole, at)
+    if len(found) < most:
         _expect(whole, end, "")
-        return
+    return found
+
+
+def _one(whole: str, at: int) -> tuple[list[Element], int]:
+    value, end = _decoder.raw_decode(whole, at)
+    return [(value, whole[at:end])], end
+
+
+def _array(whole: str, at: int, most: int) -> tuple[list[Element], int]:
+    """The elements of the array that begins here, at most so many, and the place after the last one read."""
+    found: list[Element] = []
     at = _skip(whole, at + 1)
     if whole[at : at + 1] == "]":
-        _expect(whole, at + 1, "")
-        return
-    for _ in range(most):
+        return found, at + 1
+    while len(found) < most:
         value, end = _decoder.raw_decode(whole, at)
-        yield value, whole[at:end]
+        found.append((value, whole[at:end]))
         at = _skip(whole, end)
         if whole[at : at + 1] == "]":
-            _expect(whole, at + 1, "")
-            return
+            return found, at + 1
         at = _skip(whole, _expect(whole, at, ","))
+    return found, at
+
+
+def _member(whole: str, name: str, most: int, many: bool) -> list[Element]:
+    """The elements under a name of the object, which is read to its end unless it holds too many."""
+    found: list[Element] | None = None
+    at = _expect(whole, 0, "{")
+    before = _skip(whole, at)
+    sign = "}" if whole[before : before + 1] == "}" else ""
+    while not sign:
+        key, at = _key(whole, at)
+        if key != name:
+            _, at = _decoder.raw_decode(whole, at)
+        elif found is not None:
+            raise MalformedError("repeated_key", f"The key `{name}` appears twice.")
+        else:
+            found, at = _named(whole, at, name, most if many else None)
+            if len(found) == most:
+                return found
+        at = _skip(whole, at)
+        sign = "}" if whole[at : at + 1] == "}" else ""
+        at = at if sign else _expect(whole, at, ",")
+    _expect(whole, _expect(whole, at, sign), "")
+    if found is None:
+        raise MalformedError("required", f"`{name}` is missing.")
+    return found
+
+
+def _key(whole: str, at: int) -> tuple[str, int]:
+    """The key of a member, and where its value begins."""
+    at = _skip(whole, at)
+    _expect(whole, at, '"')
+    key, at = _decoder.raw_decode(whole, at)
+    return str(key), _skip(whole, _expect(whole, at, ":"))
+
+
+def _named(whole: str, at: int, name: str, most: int | None) -> tuple[list[Element], int]:
+    if most is None:
+        return _one(whole, at)
+    if whole[at : at + 1] != "[":
+        raise MalformedError("not_an_array", f"`{name}` is an array of events.")
+    return _array(whole, at, most)
 
 
 def _skip(whole: str, at: int) -> int:

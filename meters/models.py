@@ -244,13 +244,14 @@ class DayBucket(Bucket):
 class RollupCursor(models.Model):
     """How far the roller has come: events with `xid < cursor.xid` or `seq <= cursor.base_seq` are in the buckets.
 
-    Transaction ids belong to one database server. `system_identifier` names it; on another one (a restored dump)
-    everything is counted afresh and `base_seq` sets apart what came before.
+    Transaction ids belong to one database server, named by `system_identifier`. On another one (a restored dump) what
+    is not counted yet is found by `last_seq`, the highest counted so far, and `base_seq` sets apart all that was there.
     """
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     xid = models.BigIntegerField()
     base_seq = models.BigIntegerField(default=-1)
+    last_seq = models.BigIntegerField(default=-1)
     system_identifier = models.BigIntegerField()
     moved_at = models.DateTimeField(auto_now=True)
 

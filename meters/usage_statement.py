@@ -1,8 +1,8 @@
 """The one statement that reads usage: buckets where they reach, events where they do not, all in one snapshot.
 
 Whole UTC days are read from day buckets, ragged hours from hour buckets, ragged edges from events behind it, and what
-the roller has not counted yet (the tail) from events at or past it. In the tail an event whose identity is taken is left
-out, as the roller will do.
+the roller has not counted yet (the tail) from events at or past it. In the tail an event whose identity is taken is
+left out, as the roller will do.
 """
 
 from collections import defaultdict

@@ -238,6 +238,7 @@ class Migration(migrations.Migration):
                 ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
                 ("xid", models.BigIntegerField()),
                 ("base_seq", models.BigIntegerField(default=-1)),
+                ("last_seq", models.BigIntegerField(default=-1)),
                 ("system_identifier", models.BigIntegerField()),
                 ("moved_at", models.DateTimeField(auto_now=True)),
             ],

@@ -3,28 +3,50 @@
 from collections.abc import Iterator
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 
 from meters import dictionary, partitions
-
-TABLES = (
-    "meters_event, meters_eventkey, meters_hourbucket, meters_daybucket, meters_groupvalues, meters_rollupcursor, "
-    "meters_conflict, meters_rejectedevent, meters_subject, meters_eventtype, meters_meterevent, meters_meter"
+from meters.models import (
+    Conflict,
+    DayBucket,
+    Event,
+    EventKey,
+    EventType,
+    GroupValues,
+    HourBucket,
+    Meter,
+    RejectedEvent,
+    RollupCursor,
+    Subject,
 )
+
+MODELS = (
+    Conflict, DayBucket, Event, EventKey, EventType, GroupValues, HourBucket, Meter, RejectedEvent, RollupCursor,
+    Subject,
+)  # fmt: skip
 
 
 def empty() -> None:
+    name = str(connection.settings_dict["NAME"])
+    assert name.startswith("test_"), f"{name} is not a test database"
     with connection.cursor() as cursor:
-        cursor.execute(f"TRUNCATE {TABLES} CASCADE")
+        cursor.execute(f"TRUNCATE {', '.join(model._meta.db_table for model in MODELS)} CASCADE")
     dictionary.forget()
     partitions.forget()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with the fixture `committed` flush only the tables of this app: all tables take longer than the test."""
+    mark = pytest.mark.django_db(transaction=True, available_apps=["meters"])
+    for item in items:
+        if "committed" in getattr(item, "fixturenames", ()):
+            item.add_marker(mark)
+
+
 @pytest.fixture
-def committed(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[None]:
-    """Like transactional_db, but empties only the tables of meters: the flush of all tables takes longer than the test."""
-    with django_db_blocker.unblock():  # type: ignore[attr-defined]
-        empty()
-        yield
-        empty()
-        connections.close_all()
+def committed(transactional_db: None) -> Iterator[None]:
+    dictionary.forget()
+    partitions.forget()
+    yield
+    dictionary.forget()
+    partitions.forget()

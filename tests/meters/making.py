@@ -1,0 +1,39 @@
+"""Meters, events and readings in one line each."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from meters.aggregation import UsageRequest, quantities
+from meters.events import Event, make_event
+from meters.models import Meter
+from meters.periods import Period
+
+JANUARY = Period(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def make_meter(aggregation: str = "sum", value_property: str = "tokens", **more: Any) -> Meter:
+    given = {"key": f"{aggregation}-{value_property or 'events'}", "event_types": ["llm"], **more}
+    meter = Meter(name=given["key"], aggregation=aggregation, value_property=value_property, **given)
+    meter.full_clean()
+    meter.save()
+    return meter
+
+
+def event(event_id: str, time: str = "2026-01-05T10:00:00", customer: str = "acme", **more: Any) -> Event:
+    given = {"id": event_id, "customer": customer, "type": "llm", "time": at(time), "source": "api"}
+    kept = {name: more.pop(name) for name in ("source", "type") if name in more}
+    return make_event({**given, **kept, "properties": more})
+
+
+def usage(
+    meter: Meter, customers: Sequence[str] = ("acme",), period: Period = JANUARY, group_by: Sequence[str] | None = None
+) -> dict[tuple[str | None, ...], tuple[Decimal, int]]:
+    keys = tuple(meter.group_by if group_by is None else group_by)
+    found = quantities([UsageRequest(1, Meter.objects.get(pk=meter.pk), tuple(customers), period, keys)])
+    return {each.group: (each.quantity, each.events) for each in found}

@@ -1,0 +1,94 @@
+"""Usage computed in the plainest Python, event by event: what the database must agree with."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal, localcontext
+from typing import Any
+
+from meters.models import Meter
+from meters.periods import Period
+
+Sent = Mapping[str, Any]
+Usage = dict[tuple[str | None, ...], tuple[Decimal, int]]
+NUMERIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def usage(meter: Meter, sent: Iterable[Sent], customers: Sequence[str], period: Period) -> Usage:
+    """Quantity and events by group. The first event of an identity counts; of two at one instant the last is latest."""
+    seen: set[tuple[str, str]] = set()
+    groups: dict[tuple[str | None, ...], list[tuple[datetime, int, Decimal]]] = {}
+    for place, event in enumerate(sent):
+        identity = (event.get("source", ""), event["id"])
+        if identity in seen:
+            continue
+        seen.add(identity)
+        found = value(meter, event)
+        if event["customer"] in customers and event["time"] in period and counts(meter, event) and found is not None:
+            group = tuple(text(event["properties"], key) for key in meter.group_by)
+            groups.setdefault(group, []).append((event["time"], place, found))
+    return {group: (aggregate(meter.aggregation, each), len(each)) for group, each in groups.items()}
+
+
+def aggregate(aggregation: str, found: Sequence[tuple[datetime, int, Decimal]]) -> Decimal:
+    numbers = [number for _, _, number in found]
+    with localcontext() as context:
+        context.prec = 500
+        if aggregation == "count":
+            return Decimal(len(numbers))
+        if aggregation == "average":
+            return round(sum(numbers, Decimal()) / len(numbers), 40)
+        if aggregation == "latest":
+            return max(found)[2]
+        return {"sum": sum(numbers, Decimal()), "min": min(numbers), "max": max(numbers)}[aggregation]
+
+
+def value(meter: Meter, event: Sent) -> Decimal | None:
+    return number(at(event["properties"], meter.value_property)) if meter.value_property else Decimal(1)
+
+
+def counts(meter: Meter, event: Sent) -> bool:
+    return event["type"] in meter.event_types and all(_passes(one, event["properties"]) for one in meter.filters)
+
+
+def _passes(one: Mapping[str, Any], properties: Any) -> bool:
+    found, held = text(properties, one["property"]), number(at(properties, one["property"]))
+    rules = {
+        "in": lambda wanted: found in wanted,
+        "not_in": lambda wanted: found not in wanted,
+        "exists": lambda wanted: (found is not None) == wanted,
+        "gt": lambda bound: held is not None and held > Decimal(bound),
+        "gte": lambda bound: held is not None and held >= Decimal(bound),
+        "lt": lambda bound: held is not None and held < Decimal(bound),
+        "lte": lambda bound: held is not None and held <= Decimal(bound),
+    }
+    return all(rules[rule](wanted) for rule, wanted in one.items() if rule != "property")
+
+
+def at(properties: Any, path: str) -> Any:
+    for step in path.split("."):
+        if not isinstance(properties, Mapping):
+            return None
+        properties = properties.get(step)
+    return properties
+
+
+def number(found: Any) -> Decimal | None:
+    if isinstance(found, bool) or found is None:
+        return None
+    if isinstance(found, int | Decimal):
+        return Decimal(found)
+    if isinstance(found, str) and len(found) <= 100 and NUMERIC.fullmatch(found):
+        exponent = re.split("[eE]", found)[1:]
+        return Decimal(found) if not exponent or abs(int(exponent[0])) <= 100 else None
+    return None
+
+
+def text(properties: Any, path: str) -> str | None:
+    """Texts, numbers and booleans as they are compared and grouped by."""
+    found = at(properties, path)
+    if isinstance(found, bool):
+        return "true" if found else "false"
+    if isinstance(found, Decimal):
+        return f"{found:f}"
+    return None if found is None else str(found)
