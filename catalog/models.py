@@ -15,7 +15,8 @@ from billing_project.fields import ExactField, key_field
 from billing_project.history import tracked
 from catalog.group_values import group_key, group_text, parse_group
 from catalog.price_format import PriceError, parse_price
-from catalog.pricing import Conversion, Price
+from catalog.prices import WrittenPrice
+from catalog.pricing import Conversion
 from meters.models import Meter
 
 
@@ -185,7 +186,7 @@ class Rate(models.Model):
         super().save(*args, **kwargs)
 
     @property
-    def parsed_price(self) -> Price:
+    def parsed_price(self) -> WrittenPrice:
         return parse_price(self.price)
 
     def clean(self) -> None:

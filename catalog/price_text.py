@@ -1,10 +1,25 @@
 """Amounts, quantities and prices as people read them. Pure."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 from billing_project.decimals import plain
 from catalog.money import EXACT, minor_unit, round_amount
-from catalog.pricing import Flat, Graduated, Package, PerUnit, Price, Tier, Volume
+from catalog.prices import (
+    Dynamic,
+    Flat,
+    Graduated,
+    GraduatedPercentage,
+    Package,
+    Percentage,
+    PercentTier,
+    PerUnit,
+    Price,
+    Tier,
+    Tiered,
+    Volume,
+    WrittenPrice,
+)
 
 
 def exact_text(value: Decimal) -> str:
@@ -29,30 +44,67 @@ def unit_price_text(amount: Decimal, currency: str) -> str:
 
 def price_text(price: Price, currency: str) -> str:
     """A price in one line."""
+    if isinstance(price, Tiered):
+        shares = "; ".join(f"{_band(share.up_to)} × {exact_text(share.multiplier)}" for share in price.shares)
+        return f"{price_text(price.price, currency)}; {shares}"
+    return _model_text(price, currency) + "".join(_bounds(price.minimum, price.maximum, currency))
+
+
+def _model_text(price: WrittenPrice, currency: str) -> str:
     match price:
         case PerUnit(unit_amount, free_units):
             return f"{unit_price_text(unit_amount, currency)} per unit{_free(free_units)}"
         case Package(size, amount, free_units):
-            each = f"{unit_price_text(amount, currency)} per started {exact_text(size)}"
-            return f"{each}{_free(free_units)}"
+            return f"{unit_price_text(amount, currency)} per started {exact_text(size)}{_free(free_units)}"
         case Flat(amount):
             return f"{unit_price_text(amount, currency)} per period"
         case Graduated(tiers):
-            return f"Graduated: {_tiers(tiers, currency)}"
+            return f"Graduated: {'; '.join(_tier(tier, currency) for tier in tiers)}"
         case Volume(tiers):
-            return f"Volume: {_tiers(tiers, currency)}"
+            return f"Volume: {'; '.join(_tier(tier, currency) for tier in tiers)}"
+        case Percentage():
+            return _percentage(price, currency)
+        case GraduatedPercentage(percent_tiers):
+            return f"Graduated: {'; '.join(_share(tier, currency) for tier in percent_tiers)}"
+        case Dynamic(multiplier):
+            return f"The metered amount × {exact_text(multiplier)}"
 
 
 def _free(units: Decimal) -> str:
     return f", first {exact_text(units)} free" if units else ""
 
 
-def _tiers(tiers: tuple[Tier, ...], currency: str) -> str:
-    return "; ".join(_tier(tier, currency) for tier in tiers)
+def _bounds(least: Decimal | None, most: Decimal | None, currency: str, of: str = "") -> Iterator[str]:
+    if least is not None:
+        yield f", at least {unit_price_text(least, currency)}{of}"
+    if most is not None:
+        yield f", at most {unit_price_text(most, currency)}{of}"
 
 
 def _tier(tier: Tier, currency: str) -> str:
-    band = "any more" if tier.up_to is None else f"up to {exact_text(tier.up_to)}"
     each = unit_price_text(tier.unit_amount, currency)
     each += f" per started {exact_text(tier.size)}" if tier.size else ""
-    return f"{band} {each}" + (f" + {unit_price_text(tier.flat_amount, currency)}" if tier.flat_amount else "")
+    return f"{_band(tier.up_to)} {each}{_plus(tier.flat_amount, currency)}"
+
+
+def _share(tier: PercentTier, currency: str) -> str:
+    return f"{_band(tier.up_to)} {exact_text(tier.percent)}%{_plus(tier.flat_amount, currency)}"
+
+
+def _band(up_to: Decimal | None) -> str:
+    return "beyond" if up_to is None else f"up to {exact_text(up_to)}"
+
+
+def _plus(amount: Decimal, currency: str) -> str:
+    return f" + {unit_price_text(amount, currency)}" if amount else ""
+
+
+def _percentage(price: Percentage, currency: str) -> str:
+    each = f" + {unit_price_text(price.fixed_amount, currency)} per event" if price.fixed_amount else ""
+    free = [
+        f"{exact_text(price.free_events)} events" if price.free_events else "",
+        unit_price_text(price.free_amount, currency) if price.free_amount else "",
+    ]
+    first = f", first {' or '.join(filter(None, free))} free" if any(free) else ""
+    bounds = _bounds(price.minimum_per_event, price.maximum_per_event, currency, " per event")
+    return f"{exact_text(price.percent)}%{each}{first}{''.join(bounds)}"

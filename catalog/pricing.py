@@ -1,69 +1,50 @@
-"""Price models: a quantity goes in, a charge with its tier detail comes out.
+"""What a price charges: a quantity goes in, a charge with its tier detail comes out.
 
-Pure. A charge is exact; rounding to a cent happens once, at the line. Prices as people and files write them
-(`{"model": "per_unit", "unit_amount": "0.002"}`) are read and written by `catalog.price_format`.
+Pure. A charge is exact; rounding to a cent happens once, at the line. Every model of `catalog.prices` has a total for
+a quantity since the start of the billing period, tier by tier; what a slice of the period costs is the difference of
+two totals, so cutting a period changes no amount.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_UP, ROUND_UP, Decimal
+from typing import Any
 
 from catalog.money import EXACT, ONE, ZERO, add, divide, multiply, subtract
-
-
-@dataclass(frozen=True, slots=True)
-class Tier:
-    """A band of quantity up to and including `up_to` (None: no bound); `size` makes it count started packages of that
-    many.
-    """
-
-    up_to: Decimal | None
-    unit_amount: Decimal = ZERO
-    flat_amount: Decimal = ZERO
-    size: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PerUnit:
-    """Every unit at one price, after the free units."""
-
-    unit_amount: Decimal
-    free_units: Decimal = ZERO
-
-
-@dataclass(frozen=True, slots=True)
-class Package:
-    """Started packages of `size` units at `amount` each, after the free units."""
-
-    size: Decimal
-    amount: Decimal
-    free_units: Decimal = ZERO
-
-
-@dataclass(frozen=True, slots=True)
-class Graduated:
-    """Each unit at the price of its own tier."""
-
-    tiers: tuple[Tier, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Volume:
-    """All units at the price of the tier the total falls in."""
-
-    tiers: tuple[Tier, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Flat:
-    """One amount per billing period, whatever the quantity."""
-
-    amount: Decimal
-
+from catalog.prices import (
+    Dynamic,
+    Flat,
+    Graduated,
+    GraduatedPercentage,
+    Package,
+    Percentage,
+    PercentTier,
+    PerUnit,
+    Price,
+    Tier,
+    Tiered,
+    Volume,
+    as_fraction,
+    looks_at_each_event,
+)
 
 ROUNDINGS = {"up": ROUND_UP, "down": ROUND_DOWN, "half_up": ROUND_HALF_UP}
 
-Price = PerUnit | Package | Graduated | Volume | Flat
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The events behind a quantity, where the price looks at each: how many, and (if it looks that far) their values
+    in order of time.
+    """
+
+    count: int = 0
+    values: tuple[Decimal, ...] = ()
+
+    def __add__(self, later: "Events") -> "Events":
+        return Events(self.count + later.count, self.values + later.values)
+
+
+NO_EVENTS = Events()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,28 +72,43 @@ class Charge:
         return prices.pop() if len(prices) == 1 and not flat else None
 
 
-def charge(price: Price, quantity: Decimal, prior: Decimal | None = None) -> Charge:
+def charge(
+    price: Price,
+    quantity: Decimal,
+    prior: Decimal | None = None,
+    events: Events = NO_EVENTS,
+    prior_events: Events = NO_EVENTS,
+) -> Charge:
     """The charge for `quantity` more units after `prior` units of the same billing period (None: nothing charged
     before).
 
     It is the charge for all units so far less the charge for the prior ones, tier by tier, so that a period cut
     anywhere adds up to the period charged at once. A total below zero is charged as zero.
     """
-    tiers = _tiers(price, add([prior or ZERO, quantity]))
-    # Zero units charged before still hold the flat fee of the first tier: only None means that the fee is still due.
-    if prior is not None:
-        tiers = [_less(now, then) for now, then in zip(tiers, _tiers(price, prior), strict=True)]
+    if prior is None:
+        tiers = tier_charges(price, quantity, events)
+    else:
+        # Zero units charged before still hold the flat fee of the first tier: only None means the fee is still due.
+        now = tier_charges(price, add([prior, quantity]), prior_events + events)
+        then = tier_charges(price, prior, prior_events)
+        tiers = [_less(*pair) for pair in zip(now, then, strict=True)]
     used = tuple(tier for tier in tiers if tier.quantity or tier.amount)
     return Charge(add(tier.amount for tier in used), used)
 
 
 def charges_without_usage(price: Price) -> bool:
-    """Whether a period with no usage still has a line: a flat price, or a flat fee in the first tier."""
+    """Whether a period with no usage still has a line: a flat price, a flat fee in the first tier, or a minimum."""
+    if price.minimum:
+        return True
     match price:
         case Flat():
             return True
-        case Graduated(tiers) | Volume(tiers):
+        case Graduated(tiers=tiers) | Volume(tiers=tiers):
             return tiers[0].flat_amount != ZERO
+        case GraduatedPercentage(tiers=percent_tiers):
+            return percent_tiers[0].flat_amount != ZERO
+        case Tiered(price=inner):
+            return charges_without_usage(inner)
         case _:
             return False
 
@@ -126,20 +122,101 @@ def _less(now: TierCharge, then: TierCharge) -> TierCharge:
     )
 
 
-def _tiers(price: Price, total: Decimal) -> list[TierCharge]:
-    """The charge for a total, one entry per tier of the price, unused tiers as zeros."""
-    quantity = max(total, ZERO)
-    match price:
-        case PerUnit(unit_amount, free_units):
-            return [_units(_beyond(quantity, free_units), unit_amount)]
-        case Package(size, amount, free_units):
-            return [_units(started_packages(_beyond(quantity, free_units), size), amount)]
-        case Flat(amount):
-            return [TierCharge(ZERO, ZERO, amount, amount)]
-        case Graduated(tiers):
-            return _graduated(tiers, quantity)
-        case Volume(tiers):
-            return _volume(tiers, quantity)
+def tier_charges(price: Price, total: Decimal, events: Events = NO_EVENTS) -> list[TierCharge]:
+    """The charge for a total since the start of the billing period, one entry per tier of the price, unused tiers as
+    zeros.
+    """
+    return _TOTALS[type(price)](price, max(total, ZERO), events)
+
+
+def _per_unit(price: PerUnit, quantity: Decimal, _: Events) -> list[TierCharge]:
+    return [_units(_beyond(quantity, price.free_units), price.unit_amount)]
+
+
+def _package(price: Package, quantity: Decimal, _: Events) -> list[TierCharge]:
+    return [_units(started_packages(_beyond(quantity, price.free_units), price.size), price.amount)]
+
+
+def _flat(price: Flat, _quantity: Decimal, _: Events) -> list[TierCharge]:
+    return [TierCharge(ZERO, ZERO, price.amount, price.amount)]
+
+
+def _dynamic(price: Dynamic, quantity: Decimal, _: Events) -> list[TierCharge]:
+    return [_units(quantity, price.multiplier)]
+
+
+def _graduated(price: Graduated, quantity: Decimal, _: Events) -> list[TierCharge]:
+    return _by_band(price.tiers, quantity)
+
+
+def _graduated_percentage(price: GraduatedPercentage, quantity: Decimal, _: Events) -> list[TierCharge]:
+    return _by_band([_as_tier(tier) for tier in price.tiers], quantity)
+
+
+def _volume(price: Volume, quantity: Decimal, _: Events) -> list[TierCharge]:
+    reached = next(index for index, tier in enumerate(price.tiers) if tier.up_to is None or quantity <= tier.up_to)
+    return [_in_tier(tier, quantity) if index == reached else UNUSED for index, tier in enumerate(price.tiers)]
+
+
+def _percentage(price: Percentage, quantity: Decimal, events: Events) -> list[TierCharge]:
+    rate = as_fraction(price.percent)
+    if not looks_at_each_event(price):
+        return [_units(quantity, rate, multiply(price.fixed_amount, Decimal(events.count)))]
+    charges = _event_charges(price, rate, events.values)
+    total = add(each.amount for each in charges)
+    return [TierCharge(add(each.quantity for each in charges), rate, add(each.flat_amount for each in charges), total)]
+
+
+def _event_charges(price: Percentage, rate: Decimal, values: Sequence[Decimal]) -> list[TierCharge]:
+    """Each event priced alone: its part past the free allowance at the percentage, its fixed fee, within its bounds."""
+    charges = []
+    running = ZERO
+    for number, value in enumerate(values):
+        free = min(value, _free_left(price, number, running))
+        running = add([running, value])
+        if free == value and (price.free_events or price.free_amount):
+            charges.append(UNUSED)
+            continue
+        one = _units(subtract(value, free), rate, price.fixed_amount)
+        charges.append(TierCharge(one.quantity, rate, price.fixed_amount, _between(price, one.amount)))
+    return charges
+
+
+def _free_left(price: Percentage, number: int, running: Decimal) -> Decimal:
+    """How much of event `number` (from 0) may be free, after events worth `running`."""
+    if not price.free_events and not price.free_amount:
+        return ZERO
+    if price.free_events and number >= price.free_events:
+        return ZERO
+    return max(subtract(price.free_amount, running), ZERO) if price.free_amount else Decimal("Infinity")
+
+
+def _between(price: Percentage, amount: Decimal) -> Decimal:
+    if price.minimum_per_event is not None:
+        amount = max(amount, price.minimum_per_event)
+    return amount if price.maximum_per_event is None else min(amount, price.maximum_per_event)
+
+
+def _tiered(price: Tiered, quantity: Decimal, events: Events) -> list[TierCharge]:
+    """The inner price's total, band by band of the shares: what the units of a band add to it, times its multiplier."""
+    charges = []
+    floor: Decimal | None = None
+    for share in price.shares:
+        top = quantity if share.up_to is None else min(quantity, share.up_to)
+        reached = tier_charges(price.price, max(top, floor or ZERO), events)
+        before = [UNUSED] * len(reached) if floor is None else tier_charges(price.price, floor, events)
+        charges += [_times(_less(*pair), share.multiplier) for pair in zip(reached, before, strict=True)]
+        floor = max(top, floor or ZERO)
+    return charges
+
+
+def _times(tier: TierCharge, multiplier: Decimal) -> TierCharge:
+    return TierCharge(
+        quantity=tier.quantity,
+        unit_amount=multiply(tier.unit_amount, multiplier),
+        flat_amount=multiply(tier.flat_amount, multiplier),
+        amount=multiply(tier.amount, multiplier),
+    )
 
 
 def started_packages(quantity: Decimal, size: Decimal) -> Decimal:
@@ -167,7 +244,11 @@ def _in_tier(tier: Tier, quantity: Decimal) -> TierCharge:
 UNUSED = TierCharge(ZERO, ZERO, ZERO, ZERO)
 
 
-def _graduated(tiers: Sequence[Tier], quantity: Decimal) -> list[TierCharge]:
+def _as_tier(tier: PercentTier) -> Tier:
+    return Tier(up_to=tier.up_to, unit_amount=as_fraction(tier.percent), flat_amount=tier.flat_amount)
+
+
+def _by_band(tiers: Sequence[Tier], quantity: Decimal) -> list[TierCharge]:
     charges = []
     floor = ZERO
     for index, tier in enumerate(tiers):
@@ -182,9 +263,17 @@ def _graduated(tiers: Sequence[Tier], quantity: Decimal) -> list[TierCharge]:
     return charges
 
 
-def _volume(tiers: Sequence[Tier], quantity: Decimal) -> list[TierCharge]:
-    reached = next(index for index, tier in enumerate(tiers) if tier.up_to is None or quantity <= tier.up_to)
-    return [_in_tier(tier, quantity) if index == reached else UNUSED for index, tier in enumerate(tiers)]
+_TOTALS: dict[type, Callable[[Any, Decimal, Events], list[TierCharge]]] = {
+    PerUnit: _per_unit,
+    Package: _package,
+    Graduated: _graduated,
+    Volume: _volume,
+    Flat: _flat,
+    Percentage: _percentage,
+    GraduatedPercentage: _graduated_percentage,
+    Dynamic: _dynamic,
+    Tiered: _tiered,
+}
 
 
 @dataclass(frozen=True, slots=True)

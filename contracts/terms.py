@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from catalog.pricing import Conversion, Price
+from catalog.prices import Price
+from catalog.pricing import Conversion
 from meters.periods import Period, cut
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.price_format import PriceError, parse_price, price_as_dict
-from catalog.pricing import Conversion, Price, charge, charges_without_usage
+from catalog.prices import Price
+from catalog.pricing import Conversion, charge, charges_without_usage
 
 D = Decimal
 PUBLISHED = json.loads((Path(__file__).parent / "published_examples.json").read_text())["vectors"]
