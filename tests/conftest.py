@@ -1,10 +1,13 @@
 """Fixtures for every test."""
 
+from collections.abc import Iterator
+
 import pytest
 from django.apps import apps
 
-from billing_project import embedded
+from billing_project import api, embedded
 from billing_project.roles import make_roles
+from meters import dictionary, partitions
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +20,17 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 def roles(db: None) -> None:
     """The four groups. A test with real transactions empties all tables when it ends, the roles too."""
     make_roles(apps)
+
+
+@pytest.fixture
+def real_commits(transactional_db: None, roles: None) -> Iterator[None]:
+    """Commits that other connections and processes see; nothing of them is remembered afterwards."""
+    _forget()
+    yield
+    _forget()
+
+
+def _forget() -> None:
+    dictionary.forget()
+    partitions.forget()
+    api.keys.clear()
