@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
 
 from catalog.price_format import PriceError, parse_price, price_as_dict
 
@@ -15,21 +18,58 @@ CHOICES = {
     "graduated": "Graduated (each unit at the price of its tier)",
     "volume": "Volume (all units at the price of the tier reached)",
     "flat": "Flat fee per period",
+    "percentage": "Percentage of the metered amount",
+    "graduated_percentage": "Graduated percentage",
+    "dynamic": "The metered amount itself",
 }
-# Field of the format -> label, the models that have it.
+ALL = tuple(CHOICES)
+# Field of the format: its label, and the models that have it.
 AMOUNTS = {
     "size": ("Units per package", ("package",)),
-    "amount": ("Amount", ("package", "flat")),
     "unit_amount": ("Price per unit", ("per_unit",)),
+    "amount": ("Amount", ("package", "flat")),
     "free_units": ("Free units", ("per_unit", "package")),
+    "percent": ("Percent", ("percentage",)),
+    "fixed_amount": ("Fee per event", ("percentage",)),
+    "free_events": ("Free events", ("percentage",)),
+    "free_amount": ("Free amount", ("percentage",)),
+    "minimum_per_event": ("At least, per event", ("percentage",)),
+    "maximum_per_event": ("At most, per event", ("percentage",)),
+    "multiplier": ("Times", ("dynamic",)),
+    "minimum": ("At least, per period", ALL),
+    "maximum": ("At most, per period", ALL),
 }
-TIERED = ("graduated", "volume")
 TIER_COLUMNS = {
-    "up_to": "Up to",
-    "unit_amount": "Price per unit",
-    "flat_amount": "Flat fee",
-    "size": "Per started",
+    "up_to": ("Up to", ("graduated", "volume", "graduated_percentage")),
+    "unit_amount": ("Price per unit", ("graduated", "volume")),
+    "percent": ("Percent", ("graduated_percentage",)),
+    "flat_amount": ("Flat fee", ("graduated", "volume", "graduated_percentage")),
+    "size": ("Per started", ("graduated", "volume")),
 }
+TIERED = TIER_COLUMNS["up_to"][1]
+PLACEHOLDERS = {"up_to": "no limit", "size": "1", "multiplier": "1", "minimum": "", "maximum": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One text input of the widget."""
+
+    name: str
+    value: str
+    label: str
+    models: tuple[str, ...]
+    shown: bool
+
+    @property
+    def placeholder(self) -> str:
+        return PLACEHOLDERS.get(self.name, "" if "per event" in self.label else "0")
+
+
+def _inputs(columns: Mapping[str, tuple[str, tuple[str, ...]]], model: str, values: Mapping[str, Any]) -> list[Input]:
+    return [
+        Input(name, "" if (value := values.get(name)) is None else str(value), label, models, model in models)
+        for name, (label, models) in columns.items()
+    ]
 
 
 class PriceWidget(forms.Widget):
@@ -47,16 +87,16 @@ class PriceWidget(forms.Widget):
         model = price.get("model") or "per_unit"
         context["price"] = {
             "models": [(key, label, key == model) for key, label in CHOICES.items()],
-            "amounts": [
-                {"name": key, "label": label, "models": models, "value": price.get(key), "shown": model in models}
-                for key, (label, models) in AMOUNTS.items()
-            ],
+            "amounts": _inputs(AMOUNTS, model, price),
             "tiered": TIERED,
             "tiers_shown": model in TIERED,
-            "columns": TIER_COLUMNS,
-            "tiers": [[(key, tier.get(key)) for key in TIER_COLUMNS] for tier in price.get("tiers") or [{}, {}]],
+            "columns": _inputs(TIER_COLUMNS, model, {}),
+            "tiers": [_inputs(TIER_COLUMNS, model, tier) for tier in price.get("tiers") or [{}, {}]],
         }
         return context
+
+    def _render(self, template_name: str, context: dict[str, Any], renderer: Any = None) -> SafeString:
+        return render_to_string(template_name, context)  # django's form renderer looks in apps only
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> Any:
         model = data.get(f"{name}-model")
@@ -69,11 +109,12 @@ class PriceWidget(forms.Widget):
             if model in models and (written := (data.get(f"{name}-{key}") or "").strip())
         }
         if model in TIERED:
-            price["tiers"] = self._tiers(data, name)
+            price["tiers"] = self._tiers(data, name, model)
         return price
 
-    def _tiers(self, data: Any, name: str) -> list[dict[str, str]]:
-        columns = [[(key, written.strip()) for written in data.getlist(f"{name}-tier-{key}")] for key in TIER_COLUMNS]
+    def _tiers(self, data: Any, name: str, model: str) -> list[dict[str, str]]:
+        names = [key for key, (_, models) in TIER_COLUMNS.items() if model in models]
+        columns = [[(key, each.strip()) for each in data.getlist(f"{name}-tier-{key}")] for key in names]
         rows = [{key: written for key, written in row if written} for row in zip(*columns, strict=False)]
         return [row for row in rows if row]
 
@@ -93,23 +134,28 @@ class PriceField(forms.Field):
         try:
             return price_as_dict(parse_price(value))
         except PriceError as error:
-            raise ValidationError(f"{path_label(error.path)}: {error.message}.", code="price") from error
+            raise ValidationError(f"{_label(error.path)}: {_sentence(error)}.", code="price") from error
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         if not initial:
             return bool(data) and data != {"model": "per_unit"}
         try:
-            return parse_price(initial) != parse_price(data)
+            return bool(parse_price(initial) != parse_price(data))
         except PriceError:
             return True
 
 
-def path_label(path: str) -> str:
+def _label(path: str) -> str:
     """Where in the price, as the form calls it: `tiers[1].up_to` is tier 2, up to."""
-    tier = re.match(r"tiers\[(\d+)]\.?", path)
+    tier = re.fullmatch(r"tiers\[(\d+)]\.?(\w*)", path)
     if tier:
-        column = TIER_COLUMNS.get(path[tier.end() :], path[tier.end() :])
-        return f"Tier {int(tier[1]) + 1}, {column.lower()}" if column else f"Tier {int(tier[1]) + 1}"
-    if path == "tiers":
-        return "Tiers"
-    return AMOUNTS[path][0] if path in AMOUNTS else path.capitalize() or "Price"
+        label, _ = TIER_COLUMNS.get(tier[2], (tier[2], ()))
+        return ", ".join(filter(None, [f"Tier {int(tier[1]) + 1}", label.lower()]))
+    label, _ = AMOUNTS.get(path, (path.capitalize() or "Price", ()))
+    return label
+
+
+def _sentence(error: PriceError) -> str:
+    if error.code in {"value", "type"}:
+        return "write a number, such as 1250 or 0.002"
+    return error.message.replace("(null)", "(empty)")
