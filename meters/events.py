@@ -213,10 +213,15 @@ def _time(raw: dict[str, Any], latest: datetime) -> datetime:
         raise RefusedError("time", "invalid_time", "`time` is RFC 3339, like 2026-01-31T23:59:59.5Z.") from None
     if time.tzinfo is None:
         raise RefusedError("time", "no_offset", "`time` needs an offset from UTC, such as Z or +01:00.")
+    return within(time, "time", latest)
+
+
+def within(time: datetime, name: str, latest: datetime) -> datetime:
+    """The time, which lies where events can lie. Raises RefusedError."""
     if time > latest:
-        raise RefusedError("time", "too_far_ahead", "`time` lies more than 24 hours ahead.")
+        raise RefusedError(name, "too_far_ahead", f"`{name}` lies more than 24 hours ahead.")
     if time < EARLIEST:
-        raise RefusedError("time", "too_early", "`time` lies before 1970.")
+        raise RefusedError(name, "too_early", f"`{name}` lies before 1970.")
     return time
 
 
