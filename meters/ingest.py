@@ -143,7 +143,7 @@ def _digest(*parts: str) -> uuid.UUID:
 
 def _record_conflicts(clashing: Sequence[tuple[Event, bytes]]) -> None:
     now = timezone.now()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "key": uuid.UUID(bytes=key),
             "digest": _digest(event.customer, event.type, event.properties.decode()),

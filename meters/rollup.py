@@ -17,6 +17,8 @@ from meters.buckets import DAY, add_to_buckets
 from meters.matching import Parameters
 from meters.models import Meter
 
+# A pass sorts and hashes in memory, and is over before compiling its statements would pay.
+ROOM = "SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true)"
 # READ COMMITTED is enough and right here: the set of events below xmin no longer changes, and a snapshot from before
 # the cursor was locked would show another roller's events as not yet counted.
 TAKE_CURSOR = """
@@ -112,6 +114,7 @@ def roll_up(batch: int = 100_000) -> RollResult:
         if taken is None:
             return RollResult(busy=True)
         cursor, is_ours = taken
+        _execute(ROOM)
         work = _next_pass(cursor, batch) if is_ours else _pass_on_another_server(cursor)
         events, touched, last_seq = _count(work)
         built = _build_new_meters(work.moved)

@@ -26,9 +26,10 @@ def make_meter(aggregation: str = "sum", value_property: str = "tokens", **more:
 
 
 def event(event_id: str, time: str = "2026-01-05T10:00:00", customer: str = "acme", **more: Any) -> Event:
-    given = {"id": event_id, "customer": customer, "type": "llm", "time": at(time), "source": "api"}
-    kept = {name: more.pop(name) for name in ("source", "type") if name in more}
-    return make_event({**given, **kept, "properties": more})
+    envelope = {"id": event_id, "customer": customer, "time": at(time)}
+    envelope["type"] = more.pop("type", "llm")
+    envelope["source"] = more.pop("source", "api")
+    return make_event({**envelope, "properties": more})
 
 
 def usage(

@@ -1,5 +1,6 @@
 """Usage computed in the plainest Python, event by event: what the database must agree with."""
 
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -53,16 +54,16 @@ def counts(meter: Meter, event: Sent) -> bool:
 
 def _passes(one: Mapping[str, Any], properties: Any) -> bool:
     found, held = text(properties, one["property"]), number(at(properties, one["property"]))
-    rules = {
-        "in": lambda wanted: found in wanted,
-        "not_in": lambda wanted: found not in wanted,
-        "exists": lambda wanted: (found is not None) == wanted,
-        "gt": lambda bound: held is not None and held > Decimal(bound),
-        "gte": lambda bound: held is not None and held >= Decimal(bound),
-        "lt": lambda bound: held is not None and held < Decimal(bound),
-        "lte": lambda bound: held is not None and held <= Decimal(bound),
-    }
-    return all(rules[rule](wanted) for rule, wanted in one.items() if rule != "property")
+    return all(_holds(rule, wanted, found, held) for rule, wanted in one.items() if rule != "property")
+
+
+def _holds(rule: str, wanted: Any, found: str | None, held: Decimal | None) -> bool:
+    if rule in {"in", "not_in"}:
+        return (found in wanted) == (rule == "in")
+    if rule == "exists":
+        return (found is not None) == bool(wanted)
+    compare = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}[rule]
+    return held is not None and bool(compare(held, Decimal(wanted)))
 
 
 def at(properties: Any, path: str) -> Any:

@@ -22,7 +22,7 @@ START = datetime(2026, 1, 30, 22, tzinfo=UTC)
 MINUTES = 60 * 24 * 4
 
 quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-numbers = st.one_of(
+numbers: st.SearchStrategy[Any] = st.one_of(
     st.integers(-(10**12), 10**12),
     st.decimals(-1000, 1000, places=9),
     st.decimals(-5, 5, places=2).map(str),

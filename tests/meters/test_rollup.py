@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from functools import partial
+from typing import TypeVar
 
 import psycopg
 import pytest
@@ -17,9 +19,11 @@ from meters.recount import find_drift
 from meters.rollup import forget_old_keys, roll_up
 from tests.meters.making import at, event, make_meter, usage
 
+T = TypeVar("T")
 
-def in_thread(work: Callable[[], object]) -> Callable[[], object]:
-    def run() -> object:
+
+def in_thread(work: Callable[[], T]) -> Callable[[], T]:
+    def run() -> T:
         try:
             return work()
         finally:
@@ -191,10 +195,10 @@ class TestConcurrency:
 
         with ThreadPoolExecutor(6) as pool:
             rollers = [pool.submit(in_thread(roll)) for _ in range(2)]
-            writers = [pool.submit(in_thread(lambda writer=number: write(writer))) for number in range(4)]
-            accepted = sum(int(str(each.result(30))) for each in writers)
+            writers = [pool.submit(in_thread(partial(write, number))) for number in range(4)]
+            accepted = sum(each.result(30) for each in writers)
             done.set()
-            counted = sum(int(str(each.result(30))) for each in rollers)
+            counted = sum(each.result(30) for each in rollers)
         assert accepted == Event.objects.count() == 4 * 15 * 20 + 20
         while (last := roll_up()).events or last.more:
             counted += last.events
@@ -260,10 +264,10 @@ class TestConcurrency:
             return ingest_events(batch if number % 2 else batch[::-1])
 
         with ThreadPoolExecutor(4) as pool:
-            sent = [pool.submit(in_thread(lambda number=number: send(number))) for number in range(4)]
+            sent = [pool.submit(in_thread(partial(send, number))) for number in range(4)]
             results = [each.result(30) for each in sent]
-        assert sum(each.accepted for each in results) == 200  # type: ignore[attr-defined]
-        assert sum(each.duplicates for each in results) == 600  # type: ignore[attr-defined]
+        assert sum(each.accepted for each in results) == 200
+        assert sum(each.duplicates for each in results) == 600
 
 
 class TestRestoredCopy:

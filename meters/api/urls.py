@@ -1,0 +1,9 @@
+from django.db import transaction
+from django.urls import path
+
+from meters.api.views import EventsView
+
+urlpatterns = [
+    # Each batch is a transaction of its own, whatever ATOMIC_REQUESTS says: the answer must come after the commit.
+    path("events", transaction.non_atomic_requests(EventsView.as_view()), name="events"),
+]

@@ -1,0 +1,143 @@
+"""POST /api/v1/events: usage events in, exactly once, acknowledged after the commit."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from billing_project.api import MEDIA_TYPE, Caller, TooLarge, problem, requires
+from billing_project.errors import Problem
+from billing_project.models import Scope
+from meters.api import serializers
+from meters.api.parsers import Body, CloudEventBatchParser, CloudEventParser, JsonParser
+from meters.events import Decoded, Rejection, TooManyEventsError, decode
+from meters.exact_json import MalformedError
+from meters.ingest import IngestResult, ingest_events, record_rejections
+
+EXAMPLE = {
+    "specversion": "1.0",
+    "id": "req-8f3a",
+    "source": "gateway-eu-1",
+    "type": "llm.completion",
+    "subject": "acme",
+    "time": "2026-01-05T10:00:00Z",
+    "data": {"model": "gpt-4o", "input_tokens": 374, "output_tokens": 44},
+}
+PLAIN = {
+    "id": "req-8f3b",
+    "type": "llm.completion",
+    "customer": "acme",
+    "time": "2026-01-05T10:00:01Z",
+    "properties": {"model": "gpt-4o", "input_tokens": 396, "output_tokens": 109},
+}
+CONFLICT = (
+    "The identity is taken by an event with another body. The first one counts; this one is listed as a conflict."
+)
+
+
+class EventsView(APIView):
+    permission_classes = [requires(Scope.INGEST)]
+    parser_classes = [CloudEventBatchParser, CloudEventParser, JsonParser]
+
+    @extend_schema(
+        operation_id="ingest_events",
+        tags=["events"],
+        summary="Send usage events",
+        description=(
+            "One event or up to 10,000, in at most 10 MB (gzip accepted, the limit holds for what is inside). "
+            "Send them as often as you like and in any order: an event is identified by `source` and `id` and counts "
+            "once. Answers 204 when every event is stored (or was already), after the commit. When some are rejected "
+            "the others are kept, and the answer is 400 with each rejected event's index, id and reason. "
+            "With `Prefer: return=representation` or `?report=1` success is 200 with a report."
+        ),
+        parameters=[
+            OpenApiParameter("report", bool, description="Answer 200 with a report instead of 204."),
+            OpenApiParameter("Prefer", str, OpenApiParameter.HEADER, description="`return=representation`, the same."),
+        ],
+        request={
+            "application/cloudevents+json": serializers.CloudEventSerializer,
+            "application/cloudevents-batch+json": serializers.CloudEventSerializer(many=True),
+            "application/json": serializers.UsageEventSerializer(many=True),
+        },
+        responses={
+            200: OpenApiResponse(serializers.ReportSerializer, description="A report, where one was asked for."),
+            204: OpenApiResponse(description="Every event is stored, or was already."),
+            (400, MEDIA_TYPE): OpenApiResponse(serializers.IngestRefusalSerializer, description="Some or all refused."),
+            (401, MEDIA_TYPE): OpenApiResponse(serializers.RefusalSerializer, description="No key, or no valid one."),
+            (403, MEDIA_TYPE): OpenApiResponse(serializers.RefusalSerializer, description="The key may not ingest."),
+            (413, MEDIA_TYPE): OpenApiResponse(serializers.RefusalSerializer, description="Too many bytes or events."),
+            (415, MEDIA_TYPE): OpenApiResponse(serializers.RefusalSerializer, description="Another content type."),
+        },
+        examples=[
+            OpenApiExample("CloudEvent", EXAMPLE, media_type="application/cloudevents+json", request_only=True),
+            OpenApiExample("Batch", [EXAMPLE], media_type="application/cloudevents-batch+json", request_only=True),
+            OpenApiExample("Plain JSON", [PLAIN], media_type="application/json", request_only=True),
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        try:
+            decoded = _decoded(request.data)
+        except TooManyEventsError as error:
+            raise TooLarge(error.message, error.code) from None
+        except MalformedError as error:
+            return _refuse(error.message, [Problem("", error.code, error.message)])
+        result = ingest_events(decoded.events)
+        if decoded.rejected:
+            record_rejections(decoded.rejected, _sender(request))
+        rejected = sorted([*decoded.rejected, *_conflicts(decoded, result)], key=lambda one: one.index)
+        report = {
+            "accepted": result.accepted,
+            "duplicates": result.duplicates,
+            "rejected": [
+                {"index": one.index, "id": one.id, "code": one.code, "message": one.message} for one in rejected
+            ],
+        }
+        if rejected:
+            return _refuse(_sentence(rejected, result), _problems(decoded, rejected), **report)
+        if _wants_report(request):
+            return Response(report, headers={"Preference-Applied": "return=representation"})
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _sender(request: Request) -> str:
+    return request.auth.name if isinstance(request.auth, Caller) else ""
+
+
+def _decoded(body: object) -> Decoded:
+    # Without a body the parsers are not asked at all.
+    given = body if isinstance(body, Body) else Body(b"", single=True, batch=True)
+    return decode(given.content, now=timezone.now(), single=given.single, batch=given.batch)
+
+
+def _conflicts(decoded: Decoded, result: IngestResult) -> list[Rejection]:
+    return [
+        Rejection(decoded.positions[place], decoded.events[place].id, "id", "conflict", CONFLICT, "")
+        for place in result.conflicts
+    ]
+
+
+def _problems(decoded: Decoded, rejected: Sequence[Rejection]) -> list[Problem]:
+    def path(one: Rejection) -> str:
+        return one.path if decoded.single else f"[{one.index}]" + (f".{one.path}" if one.path else "")
+
+    return [Problem(path(one), one.code, one.message) for one in rejected]
+
+
+def _sentence(rejected: Sequence[Rejection], result: IngestResult) -> str:
+    kept = result.accepted + result.duplicates
+    return f"{len(rejected)} of {len(rejected) + kept} events were rejected; the others are stored."
+
+
+def _refuse(detail: str, problems: Sequence[Problem], **extra: Any) -> Response:
+    status = HTTPStatus.BAD_REQUEST
+    return Response(problem(status, detail, problems, **extra), status=status, content_type=MEDIA_TYPE)
+
+
+def _wants_report(request: Request) -> bool:
+    preferences = request.headers.get("Prefer", "").replace(" ", "").lower().split(",")
+    return "return=representation" in preferences or request.query_params.get("report", "") in {"1", "true"}
