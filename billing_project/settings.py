@@ -166,6 +166,9 @@ DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 STRIPE_API_VERSION = "2026-05-27.dahlia"
 STRIPE_LIVE_MODE = env.bool("STRIPE_LIVE_MODE", default=False)
 
+# Event sources edited in the admin read folders on the server only below these.
+EVENT_SOURCE_FOLDERS = env.list("EVENT_SOURCE_FOLDERS", default=[str(embedded.data_folder() / "imports")])
+
 PGHISTORY_LEVEL = pgtrigger.Statement
 PGHISTORY_APPEND_ONLY = True
 

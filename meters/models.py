@@ -10,6 +10,9 @@ from django.db import models
 from billing_project.fields import ExactField, key_field
 from billing_project.history import tracked
 from meters.definition import MEANING, clean_definition
+from meters.source_models import EventSource as EventSource
+from meters.source_models import ImportedFile as ImportedFile
+from meters.source_models import ImportRun as ImportRun
 
 
 class Aggregation(models.TextChoices):

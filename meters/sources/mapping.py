@@ -1,0 +1,196 @@
+"""Which column of a file is what: from a row to a usage event. Pure.
+
+A cell of a text file becomes a number when it is a whole number or a plain decimal, digit for digit; anything else
+stays text. An empty cell is left out.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from meters.events import EARLIEST, MAX_ID, MAX_SOURCE, Event, make_event
+from meters.exact_json import MAX_KEY_LENGTH, RefusedError, encode
+from meters.numbers import MAX_LENGTH
+from meters.sources.times import Clock, read_time
+
+# Looked for, in this order, where the mapping does not say.
+USUAL = {
+    "id": ("id", "event_id", "transaction_id", "idempotency_key"),
+    "time": ("time", "timestamp"),
+    "customer": ("customer", "subject", "customer_id", "external_customer_id", "external_subscription_id"),
+    "type": ("type", "event_type", "event_name", "code"),
+}
+REMEDIES = {
+    "id": "the id (name its column with --id, or make ids from row numbers with --id-from-row)",
+    "time": "the time (name its column with --time)",
+    "customer": "the customer (name its column with --customer, or give one key with --for-customer)",
+    "type": "the event type (give it with --type, or name its column with --type-column)",
+}
+NESTED = ("properties", "data")
+
+_whole = re.compile(r"-?[0-9]+")
+_decimal = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+")
+
+
+class MappingError(ValueError):
+    """The mapping does not fit the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMapping:
+    """Names of columns. What is empty is looked for under its usual names; every other column is a property."""
+
+    type: str = ""
+    type_column: str = ""
+    id: str = ""
+    time: str = ""
+    customer: str = ""
+    for_customer: str = ""
+    id_from_row: bool = False
+    source: str = ""
+    source_column: str = ""
+    clock: Clock = Clock.ISO
+    timezone: str = "UTC"
+    properties: tuple[tuple[str, str], ...] = ()
+    skip: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+
+    def bind(self, columns: Sequence[str], *, name: str = "", from_text: bool = False, flat: bool = False) -> "Bound":
+        """For a file with these columns. `name` begins the ids made from rows. Raises MappingError."""
+        self._check_named(columns)
+        fixed = {"id": self.id_from_row, "time": False, "customer": self.for_customer, "type": self.type}
+        given = {"id": self.id, "time": self.time, "customer": self.customer, "type": self.type_column}
+        chosen = {
+            what: "" if fixed[what] else given[what] or _first(USUAL[what], columns)
+            for what in ("id", "time", "customer", "type")
+        }
+        missing = [REMEDIES[what] for what, column in chosen.items() if not column and not fixed[what]]
+        if missing:
+            raise MappingError(f"No column was found for {'; '.join(missing)}. The columns are {_quoted(columns)}.")
+        try:
+            zone = ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise MappingError(f'"{self.timezone}" is no time zone: give one like Europe/Berlin.') from None
+        return Bound(self, **chosen, zone=zone, name=name, from_text=from_text, flat=flat)
+
+    def _check_named(self, columns: Sequence[str]) -> None:
+        doubled = sorted({column for column in columns if columns.count(column) > 1})
+        if doubled:
+            raise MappingError(f"{_quoted(doubled)} is the name of more than one column: rename them.")
+        unnamed = [str(place) for place, column in enumerate(columns, 1) if not column and "" not in self.skip]
+        if unnamed:
+            raise MappingError(f"Column {', '.join(unnamed)} has no name: give it one, or leave it out with --skip ''.")
+        too_long = [column[:20] + "…" for column in columns if len(column) > MAX_KEY_LENGTH]
+        if too_long:
+            raise MappingError(f"{_quoted(too_long)}: a column's name has at most {MAX_KEY_LENGTH} characters.")
+        named = {self.id, self.time, self.customer, self.type_column, self.source_column, *self.skip, *self.text}
+        absent = sorted(named - {"", *columns})
+        if absent:
+            are = "Column {} is" if len(absent) == 1 else "Columns {} are"
+            raise MappingError(
+                f"{are.format(_quoted(absent))} missing from the file. "
+                f"The columns are {_quoted(columns)}: correct the mapping, or leave the file out."
+            )
+        clashing = sorted({key for key, _ in self.properties} & ({*columns} - {*self.skip}))
+        if clashing:
+            raise MappingError(f"{_quoted(clashing)} is both a fixed property and a column: skip the column.")
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A mapping laid on the columns of one file. `flat`: no cell holds a list or an object."""
+
+    mapping: ColumnMapping
+    id: str
+    time: str
+    customer: str
+    type: str
+    zone: ZoneInfo
+    name: str
+    from_text: bool
+    flat: bool
+
+    def event(self, cells: Mapping[str, Any], line: int, latest: datetime) -> Event:
+        """Raises RefusedError."""
+        given = self.attributes(cells, line)
+        try:
+            given["time"] = read_time(given["time"], self.mapping.clock, self.zone)
+        except ValueError as error:
+            raise RefusedError(self.time, "invalid_time", str(error)) from None
+        return (self.flat and _quick(given, latest)) or make_event(given, latest=latest)
+
+    def attributes(self, cells: Mapping[str, Any], line: int) -> dict[str, Any]:
+        """The event's attributes as the row gives them, not checked yet."""
+        mapping = self.mapping
+        source = cells.get(mapping.source_column) if mapping.source_column else mapping.source
+        return {
+            "id": f"{self.name}#{line}" if mapping.id_from_row else _name(cells.get(self.id)),
+            "time": cells.get(self.time),
+            "customer": mapping.for_customer or _name(cells.get(self.customer)),
+            "type": mapping.type or _name(cells.get(self.type)),
+            "source": _name(source) or "",
+            "properties": self._properties(cells),
+        }
+
+    def _properties(self, cells: Mapping[str, Any]) -> dict[str, Any]:
+        mapping = self.mapping
+        taken = {self.id, self.time, self.customer, self.type, mapping.source_column, *mapping.skip}
+        rest = {key: cell for key, cell in cells.items() if key not in taken and cell is not None and cell != ""}
+        if self.from_text:
+            rest = {key: cell if key in mapping.text else number_or_text(cell) for key, cell in rest.items()}
+        elif mapping.text:
+            rest = {key: str(cell) if key in mapping.text else cell for key, cell in rest.items()}
+        if len(rest) == 1:
+            (key, inner) = next(iter(rest.items()))
+            rest = inner if key in NESTED and isinstance(inner, dict) else rest
+        return {**rest, **{key: number_or_text(value) for key, value in mapping.properties}}
+
+
+def number_or_text(cell: str) -> int | Decimal | str:
+    """Never through a binary float."""
+    if len(cell) <= MAX_LENGTH:
+        if _whole.fullmatch(cell):
+            return int(cell)
+        if _decimal.fullmatch(cell):
+            return Decimal(cell)
+    return cell
+
+
+def _name(cell: object) -> object:
+    """Numbers serve as names too: an id or a customer of 4711."""
+    if isinstance(cell, bool):
+        return cell
+    if isinstance(cell, int) or (isinstance(cell, Decimal) and cell.is_finite() and cell.as_tuple().exponent == 0):
+        return str(cell)
+    return None if cell == "" else cell
+
+
+def _quick(given: dict[str, Any], latest: datetime) -> Event | None:
+    """The event, or None when it must be looked at closely to say what is wrong."""
+    names = [given["id"], given["customer"], given["type"]]
+    if not all(isinstance(name, str) and name.strip() and len(name) <= MAX_ID for name in names):
+        return None
+    source = given["source"]
+    if not isinstance(source, str) or len(source) > MAX_SOURCE or not EARLIEST <= given["time"] <= latest:
+        return None
+    try:
+        everything = encode(given)
+        properties = encode(given["properties"])
+    except UnicodeEncodeError:
+        return None
+    if b"\\u0000" in everything:
+        return None
+    return Event(given["id"], given["customer"], given["type"], given["time"], properties, source)
+
+
+def _first(names: Sequence[str], found: Collection[str]) -> str:
+    return next((name for name in names if name in found), "")
+
+
+def _quoted(names: Sequence[str]) -> str:
+    shown = [f'"{name}"' for name in names[:40]]
+    return ", ".join(shown) + (f" and {len(names) - 40} more" if len(names) > 40 else "")

@@ -1,0 +1,153 @@
+"""Rows of CSV and JSON Lines, each with its line. A broken row has a problem; the next one is read all the same."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import IO, Any, NamedTuple, Protocol, cast
+
+from meters.exact_json import MalformedError, split
+from meters.sources.lines import Lines, UnreadableError
+
+FIRST_LINES = 100
+
+
+class Row(NamedTuple):
+    """`line` counts from 1: the row's first line in a text, its number in a table. `text` is kept of a broken one."""
+
+    line: int
+    cells: dict[str, Any]
+    problem: str = ""
+    code: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where the next row begins: in a text its byte (unpacked), in a table its part and the row in there."""
+
+    offset: int = 0
+    line: int = 0
+    part: int = 0
+
+
+class Rows(Protocol):
+    """The rows of one file. `columns` are those of the header, or of the first row."""
+
+    columns: list[str]
+    from_text: bool
+    flat: bool
+
+    def seek(self, mark: Mark) -> None: ...
+
+    def mark(self) -> Mark: ...
+
+    def __iter__(self) -> Iterator[Row]: ...
+
+
+class CsvRows:
+    """Comma-separated by default; a header without commas may use semicolons, tabs or bars."""
+
+    from_text = True
+    flat = True
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._lines = Lines(stream)
+        header = next(self._lines, "")
+        if not header.strip():
+            raise UnreadableError("The file is empty: a CSV file begins with a line of column names.", code="empty")
+        if "\r" in header.rstrip("\r\n"):
+            raise UnreadableError("The lines end in CR alone: save the file with LF or CR LF.", code="line_ends")
+        self._delimiter = next((sign for sign in ",;\t|" if sign in header), ",")
+        self._lines.seek(0, 0)
+        try:
+            self.columns = next(csv.reader(self._lines, delimiter=self._delimiter, strict=True))
+        except csv.Error as error:
+            raise UnreadableError(f"The line of column names is broken: {error}.", code="broken_header") from None
+        self._start = self.mark()
+
+    def seek(self, mark: Mark) -> None:
+        mark = mark if mark.offset else self._start
+        self._lines.seek(mark.offset, mark.line)
+
+    def mark(self) -> Mark:
+        return Mark(self._lines.offset, self._lines.number)
+
+    def __iter__(self) -> Iterator[Row]:
+        lines, columns = self._lines, self.columns
+        reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+        while True:
+            lines.begin()
+            line = lines.number + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                # A quotation mark out of place swallows the lines after it: only the first one is given up.
+                lines.put_back()
+                reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+                yield Row(line, {}, f"The row is broken: {error}.", "malformed_row", lines.text())
+                continue
+            if lines.problem:
+                yield Row(line, {}, lines.problem, "unreadable_line", lines.text())
+            elif len(cells) == len(columns):
+                yield Row(line, dict(zip(columns, cells, strict=True)))
+            elif cells:
+                wrong = f"The row has {len(cells)} cells, the header {len(columns)}."
+                yield Row(line, {}, wrong, "wrong_number_of_cells", lines.text())
+
+
+class JsonRows:
+    """One JSON object a line, read exactly. Numbers are Decimals."""
+
+    from_text = False
+    flat = False
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._lines = Lines(stream)
+        self.first = self._first_object()
+        self.columns = list(self.first)
+        self._lines.seek(0, 0)
+
+    def seek(self, mark: Mark) -> None:
+        self._lines.seek(mark.offset, mark.line)
+
+    def mark(self) -> Mark:
+        return Mark(self._lines.offset, self._lines.number)
+
+    def __iter__(self) -> Iterator[Row]:
+        for line, text, problem in self.texts():
+            yield Row(line, {}, problem, "unreadable_line", text) if problem else read_object(line, text)
+
+    def texts(self) -> Iterator[tuple[int, str, str]]:
+        """The lines that are not blank, with their number and what is wrong with them as text."""
+        lines = self._lines
+        lines.begin()
+        for text in lines:
+            if stripped := text.strip():
+                yield lines.number, stripped, lines.problem
+            lines.begin()
+
+    def _first_object(self) -> dict[str, Any]:
+        first = list(islice(self.texts(), FIRST_LINES))
+        for line, text, problem in first:
+            row = Row(line, {}) if problem else read_object(line, text)
+            if row.cells:
+                return row.cells
+        if not first:
+            return {}
+        raise UnreadableError(
+            f"None of the first {FIRST_LINES} lines is a JSON object: is this JSON Lines, one object a line?",
+            code="not_json_lines",
+        )
+
+
+def read_object(line: int, text: str) -> Row:
+    if not text.startswith("{"):
+        return Row(line, {}, "The line is not a JSON object.", "not_an_object", text)
+    try:
+        value, _ = next(split(text.encode(), 1))
+    except MalformedError as error:
+        return Row(line, {}, error.message.replace("The body", "The line"), error.code, text)
+    return Row(line, cast("dict[str, Any]", value), text=text)
