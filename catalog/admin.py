@@ -79,7 +79,7 @@ class RateInline(RateDisplay, StackedInline[Rate, RateCard]):
     model = Rate
     form = RateForm
     formset = RateFormSet
-    fields = [("product", "where"), "price", ("starting_at", "ending_before")]
+    fields = [("product", "where"), "price", "starting_at", "ending_before"]
     autocomplete_fields = ["product"]
     readonly_fields = ["shown_where", "shown_price"]
     collapsible = True
@@ -93,7 +93,7 @@ class RateInline(RateDisplay, StackedInline[Rate, RateCard]):
     def get_fields(self, request: HttpRequest, obj: RateCard | None = None) -> Any:
         if obj is None or self.has_change_permission(request, obj):
             return self.fields
-        return ["product", "shown_where", "shown_price", ("starting_at", "ending_before")]
+        return ["product", "shown_where", "shown_price", "starting_at", "ending_before"]
 
 
 @admin.register(RateCard)
@@ -132,7 +132,7 @@ class RateAdmin(RateDisplay, ModelAdmin[Rate]):
     list_select_related = ["product", "rate_card"]
     search_fields = ["product__name", "product__key", "where_key", "rate_card__name", "rate_card__key"]
     autocomplete_fields = ["rate_card", "product"]
-    fields = ["rate_card", ("product", "where"), "price", ("starting_at", "ending_before")]
+    fields = ["rate_card", ("product", "where"), "price", "starting_at", "ending_before"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Rate | None = None) -> list[str]:
         shown = ["shown_where", "shown_price"]
@@ -141,4 +141,4 @@ class RateAdmin(RateDisplay, ModelAdmin[Rate]):
     def get_fields(self, request: HttpRequest, obj: Rate | None = None) -> Any:
         if self.has_change_permission(request, obj) if obj else self.has_add_permission(request):
             return self.fields
-        return ["rate_card", "product", "shown_where", "shown_price", ("starting_at", "ending_before")]
+        return ["rate_card", "product", "shown_where", "shown_price", "starting_at", "ending_before"]

@@ -1,0 +1,100 @@
+"""Contracts: their terms, their billing periods, the way to their live draft."""
+
+from django.contrib import admin
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RelatedDropdownFilter
+from unfold.decorators import action, display
+
+from billing_project.admin import ModelAdmin, ReadOnlyInline
+from contracts.billing_periods import redraw_periods
+from contracts.forms import ContractForm
+from contracts.models import PERIOD_FIELDS, BillingPeriod, Contract
+from contracts.period_text import instant_text, period_text
+
+REDRAWN_BY = {*PERIOD_FIELDS, "ending_before"}
+
+
+class BillingPeriodInline(ReadOnlyInline[BillingPeriod, Contract]):
+    model = BillingPeriod
+    fields = ["span", "state", "bill"]
+    readonly_fields = ["span", "state", "bill"]
+    ordering = ["-starting_at"]
+    per_page = 24
+    tab = True
+
+    @admin.display(description="Period")
+    def span(self, period: BillingPeriod) -> str:
+        return period_text(period.starting_at, period.ending_before, period.contract.zone)
+
+    @admin.display(description="State")
+    def state(self, period: BillingPeriod) -> str:
+        if period.closed_at:
+            return f"closed {instant_text(period.closed_at, period.contract.zone)}"
+        return "due" if period.ending_before <= timezone.now() else "open"
+
+    @admin.display(description="")
+    def bill(self, period: BillingPeriod) -> str:
+        label = "Invoice" if period.closed_at else "Live draft"
+        return format_html(
+            '<a class="text-link" href="{}">{}</a>', reverse("admin:invoicing_period", args=[period.pk]), label
+        )
+
+
+@admin.register(Contract)
+class ContractAdmin(ModelAdmin[Contract]):
+    form = ContractForm
+    list_display = ["shown_name", "customer", "state", "span", "rate_card", "billing_every", "live"]
+    list_filter = [
+        ("customer", AutocompleteSelectFilter),
+        ("rate_card", RelatedDropdownFilter),
+        ("billing_every", ChoicesDropdownFilter),
+    ]
+    list_select_related = ["customer", "rate_card"]
+    search_fields = ["key", "name", "customer__name", "customer__key", "rate_card__name"]
+    autocomplete_fields = ["customer", "rate_card"]
+    fieldsets = [
+        (None, {"fields": ["key", "name", "customer", "rate_card", "currency"]}),
+        ("Duration", {"fields": ["starting_at", "ending_before", "timezone"]}),
+        ("Billing", {"fields": ["billing_every", "billing_anchor", "anchor_date", "net_days"]}),
+    ]
+    conditional_fields = {"anchor_date": "billing_anchor == 'date'"}
+    inlines = [BillingPeriodInline]
+    actions_detail = ["live_draft"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Contract | None = None) -> list[str]:
+        return ["key", "customer", "currency"] if obj else []
+
+    def save_model(self, request: HttpRequest, obj: Contract, form: ModelForm[Contract], change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if REDRAWN_BY & set(form.changed_data):
+            redraw_periods(obj, timezone.now())
+
+    @admin.display(description="Contract", ordering="name")
+    def shown_name(self, contract: Contract) -> str:
+        return str(contract)
+
+    @display(description="State", label={"active": "success", "ended": "info", "not started": "warning"})  # type: ignore[untyped-decorator]
+    def state(self, contract: Contract) -> str:
+        now = timezone.now()
+        if contract.starting_at > now:
+            return "not started"
+        return "ended" if contract.ending_before and contract.ending_before <= now else "active"
+
+    @admin.display(description="Lasts", ordering="starting_at")
+    def span(self, contract: Contract) -> str:
+        return period_text(contract.starting_at, contract.ending_before, contract.zone)
+
+    @admin.display(description="")
+    def live(self, contract: Contract) -> str:
+        return format_html(
+            '<a class="text-link" href="{}">Live draft</a>', reverse("admin:invoicing_live_draft", args=[contract.pk])
+        )
+
+    @action(description="Live draft", permissions=["view"], icon="receipt_long")  # type: ignore[untyped-decorator]
+    def live_draft(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect("admin:invoicing_live_draft", object_id)

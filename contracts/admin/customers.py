@@ -1,0 +1,100 @@
+"""Customers and the keys by which usage events name them."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, F, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from billing_project.admin import ModelAdmin, ReadOnlyInline, TabularInline
+from contracts.current_usage import usage_this_month
+from contracts.forms import AliasFormSet, CustomerForm
+from contracts.models import Contract, Customer, CustomerKey
+from contracts.period_text import period_text
+
+
+class AliasInline(TabularInline[CustomerKey, Customer]):
+    """The further keys; the main one stands above."""
+
+    model = CustomerKey
+    formset = AliasFormSet
+    fields = ["key"]
+    verbose_name = "alias"
+    verbose_name_plural = "aliases"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CustomerKey]:
+        return super().get_queryset(request).exclude(key=F("customer__key"))
+
+
+class ContractInline(ReadOnlyInline[Contract, Customer]):
+    model = Contract
+    fields = ["span", "rate_card", "billing_every", "net_days"]
+    readonly_fields = ["span", "rate_card", "billing_every", "net_days"]
+    show_change_link = True
+    tab = True
+
+    @admin.display(description="Lasts")
+    def span(self, contract: Contract) -> str:
+        return period_text(contract.starting_at, contract.ending_before, contract.zone)
+
+
+@admin.register(Customer)
+class CustomerAdmin(ModelAdmin[Customer]):
+    form = CustomerForm
+    list_display = ["name", "key", "aliases", "email", "timezone", "number_of_contracts"]
+    search_fields = ["name", "key", "keys__key", "email", "tax_id"]
+    fields = ["key", "name", "email", "address", "tax_id", "timezone"]
+    inlines = [AliasInline, ContractInline]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Customer | None = None) -> list[str]:
+        return ["key", "usage"] if obj else []
+
+    def get_fieldsets(self, request: HttpRequest, obj: Customer | None = None) -> Any:
+        usage = [("Usage this month", {"fields": ["usage"]})] if obj else []
+        return [(None, {"fields": self.fields}), *usage]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Customer]:
+        found = super().get_queryset(request).prefetch_related("keys")
+        return found.annotate(contract_count=Count("contracts", distinct=True))
+
+    @admin.display(description="Aliases")
+    def aliases(self, customer: Customer) -> str:
+        return ", ".join(key.key for key in customer.keys.all() if key.key != customer.key)
+
+    @admin.display(description="Contracts", ordering="contract_count")
+    def number_of_contracts(self, customer: Customer) -> int:
+        return getattr(customer, "contract_count", 0)
+
+    @admin.display(description="")
+    def usage(self, customer: Customer) -> str:
+        usage = usage_this_month(customer, timezone.now())
+        return render_to_string("contracts/usage.html", {"usage": usage})
+
+
+@admin.register(CustomerKey)
+class CustomerKeyAdmin(ModelAdmin[CustomerKey]):
+    """One alias: reached from unclaimed usage, to say whose it is."""
+
+    list_display = ["key", "customer"]
+    search_fields = ["key", "customer__name"]
+    autocomplete_fields = ["customer"]
+    fields = ["customer", "key"]
+    list_select_related = ["customer"]
+
+    def has_change_permission(self, request: HttpRequest, obj: CustomerKey | None = None) -> bool:
+        return super().has_change_permission(request, obj) and not _is_main(obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: CustomerKey | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and not _is_main(obj)
+
+    def response_add(self, request: HttpRequest, obj: CustomerKey, post_url_continue: str | None = None) -> Any:
+        response: HttpResponse = super().response_add(request, obj, post_url_continue)
+        stays = {"_continue", "_addanother", "_popup"} & set(request.POST)
+        return response if stays else redirect("admin:contracts_unclaimed")
+
+
+def _is_main(key: CustomerKey | None) -> bool:
+    return key is not None and key.key == key.customer.key

@@ -1,0 +1,90 @@
+"""The forms of customers and contracts."""
+
+from datetime import datetime, time
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.forms import BaseInlineFormSet
+
+from billing_project.forms import InstantField, currency_input, timezone_input
+from contracts.models import Anchor, Contract, Customer, CustomerKey, timezone_name
+from meters.periods import local_midnight
+
+if TYPE_CHECKING:  # unfold has no types
+    AliasFormSetBase = BaseInlineFormSet[CustomerKey, Customer, forms.ModelForm[CustomerKey]]
+else:
+    from unfold.forms import PaginationInlineFormSet as AliasFormSetBase
+
+
+class CustomerForm(forms.ModelForm[Customer]):
+    class Meta:
+        model = Customer
+        fields = ["key", "name", "timezone", "email", "address", "tax_id"]
+        widgets = {"timezone": timezone_input()}
+
+
+class AliasFormSet(AliasFormSetBase):
+    def clean(self) -> None:
+        super().clean()
+        for form in self.forms:
+            if form.is_valid() and form.cleaned_data.get("key") == self.instance.key:
+                form.add_error("key", "This is the customer's own key: it need not be an alias too.")
+
+
+class ContractForm(forms.ModelForm[Contract]):
+    """Dates are meant in the contract's time zone; a date without a time is the midnight it starts with."""
+
+    starting_at = InstantField(local=True, help_text="The first day of the contract, in its time zone.")
+    ending_before = InstantField(
+        local=True, required=False, help_text="The first day that is no longer part of it. Empty: open."
+    )
+
+    class Meta:
+        model = Contract
+        fields = [
+            "key",
+            "name",
+            "customer",
+            "rate_card",
+            "currency",
+            "starting_at",
+            "ending_before",
+            "timezone",
+            "billing_every",
+            "billing_anchor",
+            "anchor_date",
+            "net_days",
+        ]
+        widgets = {"timezone": timezone_input(), "currency": currency_input()}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            for name in ("starting_at", "ending_before"):
+                instant = getattr(self.instance, name)
+                self.initial[name] = instant.astimezone(self.instance.zone).replace(tzinfo=None) if instant else None
+
+    def clean(self) -> dict[str, Any]:
+        terms = super().clean() or self.cleaned_data
+        if terms.get("billing_anchor") != Anchor.DATE:
+            terms["anchor_date"] = None
+        zone = self._zone(terms)
+        for name in ("starting_at", "ending_before"):
+            if terms.get(name):
+                terms[name] = _in_zone(terms[name], zone)
+        return terms
+
+    def _zone(self, terms: dict[str, Any]) -> ZoneInfo:
+        customer = terms.get("customer") or (self.instance.customer if self.instance.customer_id else None)
+        name = terms.get("timezone") or (customer.timezone if customer else "UTC")
+        try:
+            timezone_name(name)
+        except ValidationError:
+            return ZoneInfo("UTC")  # the error stands at its own field
+        return ZoneInfo(name)
+
+
+def _in_zone(local: datetime, zone: ZoneInfo) -> datetime:
+    return local_midnight(local.date(), zone) if local.time() == time.min else local.replace(tzinfo=zone)

@@ -1,0 +1,163 @@
+"""Invoices: the list, the page of one with its buttons, its live draft and its document."""
+
+from functools import partial
+from typing import Any, cast
+
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import URLPattern, path
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateFilter
+from unfold.decorators import display
+
+from billing_project.admin import ReadOnlyAdmin
+from catalog.price_text import amount_text
+from contracts.period_text import period_text
+from invoicing.admin import pages, steps
+from invoicing.admin.queue import ORDER, neighbours, tabs
+from invoicing.models import Invoice, Status
+
+LABELS = {
+    Status.DRAFT.label: "info",
+    Status.IN_REVIEW.label: "warning",
+    Status.APPROVED.label: "primary",
+    Status.ISSUED.label: "success",
+    Status.PAID.label: "success",
+    Status.VOID.label: "danger",
+    Status.UNCOLLECTIBLE.label: "danger",
+}
+
+
+class NeedsLookFilter(admin.SimpleListFilter):
+    title = "attention"
+    parameter_name = "flagged"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", "Needs a look"), ("0", "Nothing to note")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> QuerySet[Invoice]:
+        if self.value() == "1":
+            return queryset.filter(attention__len__gt=0)
+        return queryset.filter(attention__len=0) if self.value() == "0" else queryset
+
+
+@admin.register(Invoice)
+class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
+    list_display = ["customer", "number", "span", "shown_total", "number_of_lines", "flags", "state"]
+    list_display_links = ["customer", "number"]
+    list_filter = [
+        ("status", ChoicesDropdownFilter),
+        NeedsLookFilter,
+        ("customer", AutocompleteSelectFilter),
+        ("ending_before", RangeDateFilter),
+    ]
+    list_select_related = ["customer", "contract"]
+    list_before_template = "invoicing/tabs.html"
+    list_disable_select_all = True  # every step is a transaction of its own: a page of them fits into one request
+    list_per_page = 50
+    search_fields = ["number", "customer__name", "customer__key", "contract__key"]
+    actions = ["approve_selected", "issue_selected"]
+    change_form_template = "invoicing/invoice_page.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Invoice]:
+        return super().get_queryset(request).annotate(line_count=Count("lines"))
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        in_queue = request.GET.get("status__exact") == Status.IN_REVIEW
+        return ORDER if in_queue else super().get_ordering(request)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {**(extra_context or {}), "tabs": tabs(request.GET)})
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        invoice = self.get_object(request, object_id)
+        shown = {}
+        if invoice is not None:
+            before, after = neighbours(invoice)
+            actions = steps.open_steps(invoice, cast("User", request.user))
+            shown = {**pages.invoice_page(invoice), "steps": actions, "before": before, "after": after}
+        response: HttpResponse = super().change_view(request, object_id, form_url, {**(extra_context or {}), **shown})
+        return response
+
+    def get_urls(self) -> list[URLPattern]:
+        pages_of_one = [
+            path(
+                f"<int:invoice>/{step.name}/",
+                self.admin_site.admin_view(partial(self.step_view, step=step)),
+                name=f"invoicing_invoice_{step.name}",
+            )
+            for step in steps.STEPS
+        ]
+        return [
+            *pages_of_one,
+            path("<int:invoice>/document/", self.admin_site.admin_view(self.document), name="invoicing_document"),
+            path("live/<int:contract>/", self.admin_site.admin_view(self.live_draft), name="invoicing_live_draft"),
+            path("period/<int:period>/", self.admin_site.admin_view(self.period), name="invoicing_period"),
+            *super().get_urls(),
+        ]
+
+    def step_view(self, request: HttpRequest, invoice: int, step: steps.Step) -> HttpResponse:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        self._may_view(request)
+        _, after = neighbours(get_object_or_404(Invoice, pk=invoice))
+        done = steps.take(request, cast("User", request.user), step, invoice)
+        return redirect("admin:invoicing_invoice_change", (done and "next" in request.POST and after) or invoice)
+
+    def document(self, request: HttpRequest, invoice: int) -> HttpResponse:
+        self._may_view(request)
+        return pages.document(request, get_object_or_404(Invoice, pk=invoice))
+
+    def live_draft(self, request: HttpRequest, contract: int) -> HttpResponse:
+        """The running billing period of a contract."""
+        self._may_view(request)
+        return pages.running_period(request, self.admin_site.each_context(request), contract)
+
+    def period(self, request: HttpRequest, period: int) -> HttpResponse:
+        """The invoice of a billing period, or what it would be."""
+        self._may_view(request)
+        return pages.period(request, self.admin_site.each_context(request), period)
+
+    def _may_view(self, request: HttpRequest) -> None:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+
+    def has_approve_permission(self, request: HttpRequest) -> bool:
+        return cast("User", request.user).has_perm(steps.APPROVE.permission)
+
+    def has_issue_permission(self, request: HttpRequest) -> bool:
+        return cast("User", request.user).has_perm(steps.ISSUE.permission)
+
+    @admin.action(description="Approve", permissions=["approve"])
+    def approve_selected(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> None:
+        steps.take_all(request, cast("User", request.user), steps.APPROVE, queryset)
+
+    @admin.action(description="Issue", permissions=["issue"])
+    def issue_selected(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> None:
+        in_order = queryset.order_by("ending_before", "customer__name", "pk")
+        steps.take_all(request, cast("User", request.user), steps.ISSUE, in_order)
+
+    @admin.display(description="Period", ordering="ending_before")
+    def span(self, invoice: Invoice) -> str:
+        return period_text(invoice.starting_at, invoice.ending_before, invoice.contract.zone)
+
+    @admin.display(description="Total", ordering="total")
+    def shown_total(self, invoice: Invoice) -> str:
+        return amount_text(invoice.total.amount, str(invoice.total.currency))
+
+    @admin.display(description="Lines", ordering="line_count")
+    def number_of_lines(self, invoice: Invoice) -> int:
+        return getattr(invoice, "line_count", 0)
+
+    @admin.display(description="Needs a look", ordering="attention__len")
+    def flags(self, invoice: Invoice) -> str:
+        return " ".join(invoice.attention)
+
+    @display(description="Status", ordering="status", label=LABELS)  # type: ignore[untyped-decorator]
+    def state(self, invoice: Invoice) -> str:
+        return invoice.get_status_display()

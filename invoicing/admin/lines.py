@@ -1,0 +1,97 @@
+"""Lines as people see them, with the links that say why each is what it is."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from django.urls import reverse
+
+from catalog.group_values import group_text
+from catalog.models import Product, Rate
+from contracts.models import Contract
+from contracts.period_text import period_text
+from invoicing.drafts import invoice_line
+from invoicing.models import Invoice, InvoiceLine
+from invoicing.statement import Statement
+from meters.models import Meter
+
+
+@dataclass(frozen=True, slots=True)
+class ShownLine:
+    line: InvoiceLine
+    group: str
+    span: str
+    rate_url: str
+    meter_url: str
+
+    @property
+    def converted(self) -> bool:
+        return bool(self.line.quantity != self.line.billed_quantity)
+
+    @property
+    def rounded(self) -> bool:
+        return bool(self.line.amount != self.line.amount_exact)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownUnrated:
+    """Usage without a price, and where to give it one."""
+
+    product: str
+    group: str
+    quantity: str
+    add_rate_url: str
+
+
+def statement_lines(statement: Statement) -> list[InvoiceLine]:
+    """The lines of a statement as an invoice would hold them, not saved."""
+    return [invoice_line(Invoice(), position, line) for position, line in enumerate(statement.lines, start=1)]
+
+
+def shown_lines(lines: Sequence[InvoiceLine], zone: ZoneInfo) -> list[ShownLine]:
+    rates = _rate_urls(line.rate for line in lines)
+    meters: dict[str, str] = {}
+    return [
+        ShownLine(
+            line=line,
+            group=group_text(line.group),
+            span=period_text(line.starting_at, line.ending_before, zone),
+            rate_url=rates.get(line.rate, ""),
+            meter_url=meters.get(line.meter, ""),
+        )
+        for line in lines
+    ]
+
+
+def shown_unrated(unrated: Iterable[Mapping[str, Any]], contract: Contract) -> list[ShownUnrated]:
+    unrated = list(unrated)
+    products = dict(Product.objects.filter(key__in={row["product"] for row in unrated}).values_list("key", "pk"))
+    return [
+        ShownUnrated(
+            product=row["product"],
+            group=group_text(row["group"]),
+            quantity=row["quantity"],
+            add_rate_url=f"{reverse('admin:catalog_rate_add')}?"
+            + urlencode(
+                {
+                    "rate_card": contract.rate_card_id,
+                    "product": products.get(row["product"], ""),
+                    "where": group_text(row["group"]),
+                }
+            ),
+        )
+        for row in unrated
+    ]
+
+
+def _rate_urls(references: Iterable[str]) -> dict[str, str]:
+    """`rate:812` -> the page of the rate card it is on."""
+    keys = [int(pk) for kind, _, pk in (each.partition(":") for each in set(references)) if kind == "rate"]
+    found = Rate.objects.filter(pk__in=keys).values_list("pk", "rate_card")
+    return {f"rate:{pk}": reverse("admin:catalog_ratecard_change", args=[card]) for pk, card in found}
+
+
+def _urls(model: Any, url: str, keys: Iterable[str]) -> dict[str, str]:
+    return {key: reverse(url, args=[pk]) for pk, key in model.objects.filter(key__in=keys).values_list("pk", "key")}
