@@ -174,6 +174,9 @@ def button(
     return decorate
 
 
+for model in list(admin.site._registry):
+    if model._meta.app_label == "djstripe":  # the mirror is for reading by code; its pages would write to Stripe
+        admin.site.unregister(model)
 admin.site.unregister(User)
 admin.site.unregister(Group)
 

@@ -73,4 +73,8 @@ def _differences(columns: list[Any], before: Any, after: Any) -> Iterator[tuple[
 def _shown(value: Any) -> str:
     if isinstance(value, Decimal):
         return plain(value)
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "seconds")
     return "" if value is None else str(value)

@@ -11,6 +11,7 @@ import django_stubs_ext
 import environ
 import pgtrigger
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from billing_project import embedded
 from billing_project.logs import logging_config
@@ -187,6 +188,10 @@ UNFOLD = {
     "SITE_HEADER": "Countinghouse",
     "SITE_SUBHEADER": "Usage billing",
     "SITE_SYMBOL": "receipt_long",
+    "SITE_URL": None,
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("billing_project/favicon.svg")}
+    ],
     "SHOW_HISTORY": True,
     "SIDEBAR": {
         "show_search": True,

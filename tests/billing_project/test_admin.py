@@ -94,6 +94,7 @@ def test_history_says_who_changed_what_from_where(client: Client, root: User) ->
     client.post(url, {"name": "gateway", "scopes": ["ingest"]})
     page = client.get(reverse("admin:billing_project_apikey_history", args=[key.pk])).content.decode()
     assert "<del>meter</del> → gateway" in page
+    assert "scopes: ingest" in page
     assert "root" in page
     assert url in page
     assert "the system" in page  # who made it: no request did
@@ -156,6 +157,10 @@ def test_the_sidebar_shows_what_one_may_open(root: User) -> None:
     groups = {group["title"]: [item["title"] for item in group["items"]] for group in sidebar(request_of(root))}
     assert groups["Access"] == ["Users", "Groups", "API keys"]
     assert sidebar(request_of(User.objects.create_user("nobody", is_staff=True))) == []
+
+
+def test_nobody_reaches_stripes_tables_from_the_admin(client: Client, root: User) -> None:
+    assert "djstripe" not in client.get(reverse("admin:index")).content.decode()
 
 
 def test_every_page_of_the_access_group_opens(client: Client, root: User) -> None:
