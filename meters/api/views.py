@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
 
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
@@ -15,9 +14,9 @@ from billing_project.errors import Problem
 from billing_project.models import Scope
 from meters.api import serializers
 from meters.api.parsers import Body, CloudEventBatchParser, CloudEventParser, JsonParser
-from meters.events import Decoded, Rejection, TooManyEventsError, decode
+from meters.api.taking import take
+from meters.events import Decoded, TooManyEventsError, decode
 from meters.exact_json import MalformedError
-from meters.ingest import IngestResult, ingest_events, record_rejections
 
 EXAMPLE = {
     "specversion": "1.0",
@@ -35,9 +34,6 @@ PLAIN = {
     "time": "2026-01-05T10:00:01Z",
     "properties": {"model": "gpt-4o", "input_tokens": 396, "output_tokens": 109},
 }
-CONFLICT = (
-    "The identity is taken by an event with another body. The first one counts; this one is listed as a conflict."
-)
 
 
 class EventsView(APIView):
@@ -86,21 +82,11 @@ class EventsView(APIView):
             raise TooLarge(error.message, error.code) from None
         except MalformedError as error:
             return _refuse(error.message, [Problem("", error.code, error.message)])
-        result = ingest_events(decoded.events)
-        if decoded.rejected:
-            record_rejections(decoded.rejected, _sender(request))
-        rejected = sorted([*decoded.rejected, *_conflicts(decoded, result)], key=lambda one: one.index)
-        report = {
-            "accepted": result.accepted,
-            "duplicates": result.duplicates,
-            "rejected": [
-                {"index": one.index, "id": one.id, "code": one.code, "message": one.message} for one in rejected
-            ],
-        }
-        if rejected:
-            return _refuse(_sentence(rejected, result), _problems(decoded, rejected), **report)
+        taken = take(decoded, _sender(request))
+        if taken.rejected:
+            return Response(taken.refusal(), status=HTTPStatus.BAD_REQUEST, content_type=MEDIA_TYPE)
         if _wants_report(request):
-            return Response(report, headers={"Preference-Applied": "return=representation"})
+            return Response(taken.report(), headers={"Preference-Applied": "return=representation"})
         return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -114,28 +100,9 @@ def _decoded(body: object) -> Decoded:
     return decode(given.content, now=timezone.now(), single=given.single, batch=given.batch)
 
 
-def _conflicts(decoded: Decoded, result: IngestResult) -> list[Rejection]:
-    return [
-        Rejection(decoded.positions[place], decoded.events[place].id, "id", "conflict", CONFLICT, "")
-        for place in result.conflicts
-    ]
-
-
-def _problems(decoded: Decoded, rejected: Sequence[Rejection]) -> list[Problem]:
-    def path(one: Rejection) -> str:
-        return one.path if decoded.single else f"[{one.index}]" + (f".{one.path}" if one.path else "")
-
-    return [Problem(path(one), one.code, one.message) for one in rejected]
-
-
-def _sentence(rejected: Sequence[Rejection], result: IngestResult) -> str:
-    kept = result.accepted + result.duplicates
-    return f"{len(rejected)} of {len(rejected) + kept} events were rejected; the others are stored."
-
-
-def _refuse(detail: str, problems: Sequence[Problem], **extra: Any) -> Response:
+def _refuse(detail: str, problems: Sequence[Problem]) -> Response:
     status = HTTPStatus.BAD_REQUEST
-    return Response(problem(status, detail, problems, **extra), status=status, content_type=MEDIA_TYPE)
+    return Response(problem(status, detail, problems), status=status, content_type=MEDIA_TYPE)
 
 
 def _wants_report(request: Request) -> bool:

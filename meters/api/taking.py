@@ -1,0 +1,58 @@
+"""The one verb behind every way in over HTTP: what was read is stored, what was refused is kept with its reason."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from billing_project.api import problem
+from billing_project.errors import Problem
+from meters.events import Decoded, Event, Rejection
+from meters.first_times import with_first_times
+from meters.ingest import IngestResult, ingest_events, record_rejections
+
+CONFLICT = (
+    "The identity is taken by an event with another body. The first one counts; this one is listed as a conflict."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The events as they are stored, how many were new, and what was refused, in the order sent."""
+
+    events: list[Event]
+    result: IngestResult
+    rejected: list[Rejection]
+    single: bool
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "accepted": self.result.accepted,
+            "duplicates": self.result.duplicates,
+            "rejected": [
+                {"index": one.index, "id": one.id, "code": one.code, "message": one.message} for one in self.rejected
+            ],
+        }
+
+    def refusal(self) -> dict[str, Any]:
+        """A problem that names every refused event."""
+        kept = self.result.accepted + self.result.duplicates
+        detail = f"{len(self.rejected)} of {len(self.rejected) + kept} events were rejected; the others are stored."
+        problems = [Problem(self._path(one), one.code, one.message) for one in self.rejected]
+        return problem(HTTPStatus.BAD_REQUEST, detail, problems, **self.report())
+
+    def _path(self, one: Rejection) -> str:
+        return one.path if self.single else f"[{one.index}]" + (f".{one.path}" if one.path else "")
+
+
+def take(decoded: Decoded, sender: str, id_name: str = "id") -> Taken:
+    """Store what can be stored. Returns after the commit."""
+    events = with_first_times(decoded.events)
+    result = ingest_events(events)
+    if decoded.rejected:
+        record_rejections(decoded.rejected, sender)
+    conflicts = [
+        Rejection(decoded.positions[place], events[place].id, id_name, "conflict", CONFLICT, "")
+        for place in result.conflicts
+    ]
+    rejected = sorted([*decoded.rejected, *conflicts], key=lambda one: one.index)
+    return Taken(events, result, rejected, decoded.single)

@@ -1,0 +1,77 @@
+"""Lago: POST /api/v1/events, `{"event": {...}}`, and /api/v1/events/batch, `{"events": [...]}`. Pure.
+
+The time is in seconds since 1970, a number or numeric text, and may be left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from meters.events import MAX_ID, Decoded, Event, Rejection
+from meters.exact_json import parse, split_member, text
+from meters.wire.reading import MOST, Arrival, iso, make, moment, one_of, properties, read_each
+
+ID = "transaction_id"
+AMOUNT = "precise_total_amount_cents"
+
+
+def decode(body: bytes, arrival: Arrival) -> Decoded:
+    """A batch. Raises MalformedError."""
+    return read_each(split_member(body, "events", MOST), lambda raw, _: read(raw, arrival), ID)
+
+
+def decode_one(body: bytes, arrival: Arrival) -> Decoded:
+    """Raises MalformedError."""
+    elements = split_member(body, "event", MOST, many=False)
+    return read_each(elements, lambda raw, _: read(raw, arrival), ID, single=True)
+
+
+def read(raw: dict[str, Any], arrival: Arrival) -> Event:
+    """Raises RefusedError naming the field."""
+    return make(
+        text(raw, ID, MAX_ID),
+        one_of(raw, "external_subscription_id", "external_customer_id"),
+        text(raw, "code", MAX_ID),
+        None if raw.get("timestamp") is None else moment(raw, "timestamp", arrival.latest, unix=True),
+        _properties(raw),
+        arrival.now,
+    )
+
+
+def answer(event: Event, now: datetime) -> dict[str, Any]:
+    """The event object that Lago answers with."""
+    given = parse(event.properties.decode())
+    return {
+        "lago_id": None,
+        "transaction_id": event.id,
+        "lago_customer_id": None,
+        "lago_subscription_id": None,
+        "external_subscription_id": event.customer,
+        "code": event.type,
+        "timestamp": iso(event.time),
+        AMOUNT: given.pop(AMOUNT, None),
+        "properties": given,
+        "created_at": iso(now),
+    }
+
+
+def explain(problem: Mapping[str, Any], rejected: Sequence[Rejection]) -> dict[str, Any]:
+    """What Lago's clients find in a refused batch: codes by place and field."""
+    if not rejected:
+        return {"error": problem["title"]}
+    details: dict[str, dict[str, list[str]]] = {}
+    for one in rejected:
+        details.setdefault(str(one.index), {}).setdefault(one.path, []).append(one.code)
+    return {"error": problem["title"], "code": "validation_errors", "error_details": details}
+
+
+def explain_one(problem: Mapping[str, Any], rejected: Sequence[Rejection]) -> dict[str, Any]:
+    """The same for one event: codes by field."""
+    answer = explain(problem, rejected)
+    return answer | {"error_details": answer["error_details"]["0"]} if rejected else answer
+
+
+def _properties(raw: dict[str, Any]) -> dict[str, Any]:
+    """With the amount of a dynamic charge, which Lago's clients send beside them."""
+    given = properties(raw)
+    return given if raw.get(AMOUNT) is None else {AMOUNT: raw[AMOUNT], **given}

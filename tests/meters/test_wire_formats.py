@@ -1,0 +1,399 @@
+"""What Lago's, Metronome's, Orb's and Stripe's clients send, read as events: fields, times, identity, refusals."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from meters.events import MAX_EVENTS, Decoded, TooManyEventsError, make_event
+from meters.exact_json import MalformedError
+from meters.wire import lago, metronome, orb, stripe_v1, stripe_v2
+from meters.wire.reading import Arrival, Untimed
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ARRIVAL = Arrival(NOW, "req-7")
+TIME = datetime(2026, 1, 31, 23, 59, 59, 500_000, tzinfo=UTC)
+SECONDS = "1769903999.5"
+Decode = Callable[[bytes], Decoded]
+
+# By format: how a batch is read, and its names of id, customer, type, time and properties.
+BATCHES: dict[str, tuple[Decode, tuple[str, str, str, str, str], str]] = {
+    "lago": (
+        lambda body: lago.decode(body, ARRIVAL),
+        ("transaction_id", "external_subscription_id", "code", "timestamp", "properties"),
+        "events",
+    ),
+    "metronome": (
+        lambda body: metronome.decode(body, ARRIVAL),
+        ("transaction_id", "customer_id", "event_type", "timestamp", "properties"),
+        "",
+    ),
+    "orb": (
+        lambda body: orb.decode(body, ARRIVAL),
+        ("idempotency_key", "external_customer_id", "event_name", "timestamp", "properties"),
+        "events",
+    ),
+    "stripe": (
+        lambda body: stripe_v2.decode_stream(body, ARRIVAL),
+        ("identifier", "payload.stripe_customer_id", "event_name", "timestamp", "payload"),
+        "events",
+    ),
+}
+
+
+def sent(names: tuple[str, ...], **changes: Any) -> dict[str, Any]:
+    """An event in a format's own names; `changes` by ours, None to leave one out."""
+    ours = {
+        "id": "a-1",
+        "customer": "acme",
+        "type": "llm",
+        "time": "2026-01-31T23:59:59.5Z",
+        "properties": {"units": 3},
+    }
+    given = {name: value for name, value in {**ours, **changes}.items() if value is not None}
+    theirs = dict(zip(ours, names, strict=True))
+    made = {theirs[name]: value for name, value in given.items() if name in theirs}
+    if theirs["customer"].startswith("payload."):
+        customer = {theirs["customer"].removeprefix("payload."): made.pop(theirs["customer"], None)}
+        payload = made.get("payload", {})
+        made["payload"] = {**payload, **{k: v for k, v in customer.items() if v is not None}}
+    return made
+
+
+def body(events: list[Any], wrapper: str) -> bytes:
+    return json.dumps({wrapper: events} if wrapper else events).encode()
+
+
+def read(kind: str, *events: Any) -> Decoded:
+    decode, _, wrapper = BATCHES[kind]
+    return decode(body(list(events), wrapper))
+
+
+formats = pytest.mark.parametrize("kind", BATCHES)
+
+
+@formats
+def test_an_event_is_the_same_whoever_sends_it(kind: str) -> None:
+    found = read(kind, sent(BATCHES[kind][1])).events
+    ours = make_event({"id": "a-1", "customer": "acme", "type": "llm", "time": TIME, "properties": {"units": 3}})
+    assert found == [ours]
+    assert found[0].key == ours.key, "one source for all who name none: sent by two clients it counts once"
+
+
+@formats
+def test_properties_may_be_missing(kind: str) -> None:
+    (found,) = read(kind, sent(BATCHES[kind][1], properties=None)).events
+    assert found.properties == b"{}"
+
+
+@formats
+def test_numbers_are_kept_to_the_digit(kind: str) -> None:
+    decode, names, wrapper = BATCHES[kind]
+    text = body([sent(names, properties={"units": "HERE"})], wrapper).replace(
+        b'"HERE"', b"0.10000000000000000000000001"
+    )
+    assert decode(text).events[0].properties == b'{"units":0.10000000000000000000000001}'
+
+
+@formats
+@pytest.mark.parametrize(
+    ("ours", "value", "code"),
+    [
+        ("id", "", "blank"),
+        ("id", 5, "not_text"),
+        ("id", "x" * 257, "too_long"),
+        ("customer", None, "required"),
+        ("customer", "  ", "blank"),
+        ("customer", 5, "not_text"),
+        ("type", None, "required"),
+        ("type", "a\0b", "null_character"),
+        ("time", "yesterday", "invalid_time"),
+        ("time", True, "invalid_time"),
+        ("time", "", "invalid_time"),
+        ("time", "0000-01-01T00:00:00Z", "invalid_time"),
+        ("time", "0001-01-01T00:00:00Z", "too_early"),
+        ("time", "9999-12-31T23:59:59Z", "too_far_ahead"),
+        ("time", "2026-03-02T12:00:01Z", "too_far_ahead"),
+    ],
+)
+def test_what_is_refused_names_the_clients_own_field(kind: str, ours: str, value: Any, code: str) -> None:
+    names = BATCHES[kind][1]
+    name = dict(zip(("id", "customer", "type", "time", "properties"), names, strict=True))[ours]
+    found = read(kind, sent(names), sent(names, **{ours: value}))
+    assert [event.id for event in found.events] == ["a-1"]
+    (bad,) = found.rejected
+    assert (bad.index, bad.path, bad.code) == (1, name, code)
+    assert name.rpartition(".")[2] in bad.message or code == "null_character"
+    assert json.loads(bad.body)
+
+
+@pytest.mark.parametrize("kind", ["lago", "metronome", "orb"])
+@pytest.mark.parametrize(("ours", "value", "code"), [("id", None, "required"), ("properties", [1], "not_an_object")])
+def test_what_only_stripe_reads_otherwise(kind: str, ours: str, value: Any, code: str) -> None:
+    test_what_is_refused_names_the_clients_own_field(kind, ours, value, code)
+
+
+@formats
+def test_a_bad_event_leaves_the_others_their_places(kind: str) -> None:
+    good = [sent(BATCHES[kind][1], id=f"a-{n}") for n in range(3)]
+    found = read(kind, good[0], 17, good[1], [], good[2])
+    assert [event.id for event in found.events] == ["a-0", "a-1", "a-2"]
+    assert list(found.positions) == [0, 2, 4]
+    assert [(bad.index, bad.code) for bad in found.rejected] == [(1, "not_an_object"), (3, "not_an_object")]
+
+
+@formats
+@pytest.mark.parametrize(
+    "text", [b"", b"null", b"{", b"[1,", b'"events"', b"\xff", b'{"events": {}}', b'{"event": []}']
+)
+def test_a_body_that_cannot_be_read(kind: str, text: bytes) -> None:
+    with pytest.raises(MalformedError):
+        BATCHES[kind][0](text)
+
+
+@pytest.mark.parametrize("kind", ["lago", "orb", "stripe"])
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"{}", "required"),
+        (b'{"Events": []}', "required"),
+        (b'{"events": [], "events": []}', "repeated_key"),
+        (b'{"events": []} {}', "malformed_json"),
+        (b'{"events": [],}', "malformed_json"),
+        (b'{"events": [] "more": 1}', "malformed_json"),
+        (b'{1: 2, "events": []}', "malformed_json"),
+        (b'{"events": [{}, ]}', "malformed_json"),
+        (b'{"events": ' + b"[" * 100_000, "too_deep"),
+    ],
+)
+def test_the_envelope_is_read_exactly(kind: str, text: bytes, code: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        BATCHES[kind][0](text)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("kind", ["lago", "orb", "stripe"])
+def test_what_stands_beside_the_events_is_passed_over(kind: str) -> None:
+    decode, names, _ = BATCHES[kind]
+    event = json.dumps(sent(names))
+    text = f' {{ "backfill_id" : {{"a": [1, "]}}"]}} , "events" : [ {event} , {event} ] , "more" : null }} '
+    assert [event.id for event in decode(text.encode()).events] == ["a-1", "a-1"]
+
+
+@formats
+def test_no_more_events_than_a_request_holds(kind: str) -> None:
+    with pytest.raises(TooManyEventsError):
+        read(kind, *[{}] * (MAX_EVENTS + 1))
+    assert len(read(kind, *[{}] * MAX_EVENTS).rejected) == MAX_EVENTS
+
+
+@pytest.mark.parametrize("kind", ["lago", "stripe"])
+@pytest.mark.parametrize(
+    "time", [1769903999.5, SECONDS, f" {SECONDS} ", "1769903999.4999999", "2026-02-01T00:59:59.5+01:00"]
+)
+def test_seconds_since_1970_are_a_number_or_numeric_text(kind: str, time: Any) -> None:
+    assert [event.time for event in read(kind, sent(BATCHES[kind][1], time=time)).events] == [TIME]
+
+
+@pytest.mark.parametrize("kind", ["lago", "stripe"])
+@pytest.mark.parametrize(
+    ("time", "code"),
+    [
+        (-1, "too_early"),
+        (1769903999500, "invalid_time"),
+        ("9" * 64, "invalid_time"),
+        ("9" * 300, "invalid_time"),
+        ("1e9", "invalid_time"),
+        ("²", "invalid_time"),
+        ("2026-01-31T23:59:59", "no_offset"),
+        ([1], "invalid_time"),
+    ],
+)
+def test_bad_seconds(kind: str, time: Any, code: str) -> None:
+    assert [bad.code for bad in read(kind, sent(BATCHES[kind][1], time=time)).rejected] == [code]
+
+
+@pytest.mark.parametrize("kind", ["metronome", "orb"])
+@pytest.mark.parametrize("time", [1769903999, SECONDS])
+def test_metronome_and_orb_know_no_seconds(kind: str, time: Any) -> None:
+    assert [bad.code for bad in read(kind, sent(BATCHES[kind][1], time=time)).rejected] == ["invalid_time"]
+
+
+def test_only_orb_reads_a_time_without_offset_as_utc() -> None:
+    time = "2026-01-31T23:59:59.5"
+    assert read("orb", sent(BATCHES["orb"][1], time=time)).events[0].time == TIME
+    assert read("metronome", sent(BATCHES["metronome"][1], time=time)).rejected[0].code == "no_offset"
+
+
+@pytest.mark.parametrize("kind", ["lago", "stripe"])
+def test_where_the_client_may_leave_out_the_time_the_event_happens_when_it_arrives(kind: str) -> None:
+    (found,) = read(kind, sent(BATCHES[kind][1], time=None)).events
+    assert isinstance(found, Untimed)
+    assert found.time == NOW
+
+
+@pytest.mark.parametrize("kind", ["metronome", "orb"])
+def test_elsewhere_the_time_is_required(kind: str) -> None:
+    (bad,) = read(kind, sent(BATCHES[kind][1], time=None)).rejected
+    assert (bad.path, bad.code) == ("timestamp", "required")
+
+
+@pytest.mark.parametrize(
+    ("kind", "preferred", "other"),
+    [("lago", "external_subscription_id", "external_customer_id"), ("orb", "external_customer_id", "customer_id")],
+)
+def test_a_customer_under_two_names(kind: str, preferred: str, other: str) -> None:
+    event = sent(BATCHES[kind][1], customer=None)
+    found = read(
+        kind, {**event, preferred: "acme"}, {**event, other: "acme"}, {**event, preferred: "acme", other: "acme"}
+    )
+    assert [each.customer for each in found.events] == ["acme"] * 3
+    (bad,) = read(kind, {**event, preferred: "acme", other: "bolt"}).rejected
+    assert (bad.path, bad.code) == (preferred, "ambiguous")
+    assert [bad.path for bad in read(kind, {**event, preferred: None, other: None}).rejected] == [preferred]
+
+
+def test_lago_sends_one_event_in_an_object_of_its_own() -> None:
+    event = {**sent(BATCHES["lago"][1]), "precise_total_amount_cents": None, "properties": None}
+    found = lago.decode_one(json.dumps({"event": event}).encode(), ARRIVAL)
+    assert found.single
+    assert [each.id for each in found.events] == ["a-1"]
+    assert [bad.code for bad in lago.decode_one(b'{"event": [{}]}', ARRIVAL).rejected] == ["not_an_object"]
+
+
+def test_lagos_amount_of_a_dynamic_charge_becomes_a_property() -> None:
+    (found,) = read("lago", {**sent(BATCHES["lago"][1]), "precise_total_amount_cents": "12.345"}).events
+    assert json.loads(found.properties) == {"precise_total_amount_cents": "12.345", "units": 3}
+    assert lago.answer(found, NOW)["precise_total_amount_cents"] == "12.345"
+    assert lago.answer(found, NOW)["properties"] == {"units": 3}
+
+
+def test_lagos_answer() -> None:
+    (found,) = read("lago", sent(BATCHES["lago"][1])).events
+    assert lago.answer(found, NOW) == {
+        "lago_id": None,
+        "transaction_id": "a-1",
+        "lago_customer_id": None,
+        "lago_subscription_id": None,
+        "external_subscription_id": "acme",
+        "code": "llm",
+        "timestamp": "2026-01-31T23:59:59.500Z",
+        "precise_total_amount_cents": None,
+        "properties": {"units": 3},
+        "created_at": "2026-03-01T12:00:00.000Z",
+    }
+
+
+FORM = {
+    "event_name": "llm",
+    "identifier": "a-1",
+    "timestamp": SECONDS,
+    "payload[stripe_customer_id]": "acme",
+    "payload[value]": "25.50",
+    "expand[0]": "x",
+}
+
+
+def form(**changes: str | None) -> Decoded:
+    fields = {name: value for name, value in {**FORM, **changes}.items() if value is not None}
+    return stripe_v1.decode(urlencode(fields).encode(), ARRIVAL)
+
+
+def test_stripes_form_and_stripes_json_are_the_same_event() -> None:
+    payload = {"stripe_customer_id": "acme", "value": "25.50"}
+    v2 = {"event_name": "llm", "identifier": "a-1", "timestamp": "2026-01-31T23:59:59.5Z", "payload": payload}
+    found = form()
+    assert found.single
+    assert found.events == stripe_v2.decode(json.dumps(v2).encode(), ARRIVAL).events
+    assert found.events == [
+        make_event({"id": "a-1", "customer": "acme", "type": "llm", "time": TIME, "properties": {"value": "25.50"}})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "code"),
+    [
+        ({"event_name": None}, "event_name", "required"),
+        ({"identifier": ""}, "identifier", "blank"),
+        ({"timestamp": "soon"}, "timestamp", "invalid_time"),
+        ({"payload[stripe_customer_id]": None}, "payload.stripe_customer_id", "required"),
+        ({"payload[stripe_customer_id]": ""}, "payload.stripe_customer_id", "blank"),
+        ({"payload[value]": "a\0"}, "payload.value", "null_character"),
+    ],
+)
+def test_a_bad_form_names_the_field(changes: dict[str, str | None], path: str, code: str) -> None:
+    (bad,) = form(**changes).rejected
+    assert (bad.path, bad.code) == (path, code)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"nonsense", "malformed_form"),
+        (b"\xff=1", "not_utf8"),
+        (b"a=%ff", "not_utf8"),
+        (b"a=1&a=2", "repeated_key"),
+        (b"payload[a]=1&payload[a]=2", "repeated_key"),
+        (b"payload=1", "repeated_key"),
+        (b"&".join(b"f%d=1" % n for n in range(1001)), "malformed_form"),
+    ],
+)
+def test_a_form_that_cannot_be_read(text: bytes, code: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        stripe_v1.decode(text, ARRIVAL)
+    assert caught.value.code == code
+
+
+def test_without_an_identifier_stripes_request_names_its_events() -> None:
+    event = sent(BATCHES["stripe"][1], id=None)
+    found = read("stripe", event, event, {**event, "identifier": "mine"})
+    assert [each.id for each in found.events] == ["req-7:0", "req-7:1", "mine"]
+    assert [each.id for each in form(identifier=None).events] == ["req-7:0"]
+    assert stripe_v2.decode(json.dumps(event).encode(), Arrival(NOW, "k" * 255)).rejected[0].path == "identifier"
+
+
+def test_the_customer_may_have_another_name_in_stripes_payload() -> None:
+    names = ("stripe_customer_id", "tenant")
+    event = sent(BATCHES["stripe"][1], customer=None)
+
+    def one(**payload: Any) -> Decoded:
+        return stripe_v2.decode(json.dumps({**event, "payload": payload}).encode(), ARRIVAL, names)
+
+    assert one(tenant="bolt", value="1").events[0].customer == "bolt"
+    assert one(tenant="bolt", value="1").events[0].properties == b'{"value":"1"}'
+    assert one(tenant="bolt", stripe_customer_id="bolt").events[0].customer == "bolt"
+    assert one(tenant="bolt", stripe_customer_id="acme").rejected[0].code == "ambiguous"
+    assert one(value="1").rejected[0].path == "payload.stripe_customer_id"
+
+
+def test_stripes_answers() -> None:
+    (found,) = form().events
+    payload = {"stripe_customer_id": "acme", "value": "25.50"}
+    assert stripe_v1.answer(found, NOW) == {
+        "object": "billing.meter_event",
+        "created": int(NOW.timestamp()),
+        "event_name": "llm",
+        "identifier": "a-1",
+        "livemode": True,
+        "payload": payload,
+        "timestamp": 1769903999,
+    }
+    assert stripe_v2.answer(found, NOW) == {
+        "object": "v2.billing.meter_event",
+        "created": "2026-03-01T12:00:00.000Z",
+        "event_name": "llm",
+        "identifier": "a-1",
+        "livemode": True,
+        "payload": payload,
+        "timestamp": "2026-01-31T23:59:59.500Z",
+    }
+    with pytest.raises(MalformedError):
+        stripe_v2.decode(b"[{}]", ARRIVAL)
+
+
+def test_an_event_lies_at_most_a_day_ahead() -> None:
+    assert ARRIVAL.latest - NOW == timedelta(hours=24)
+    assert read("orb", sent(BATCHES["orb"][1], time="2026-03-02T12:00:00Z")).events
