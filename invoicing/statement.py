@@ -1,37 +1,44 @@
 """The whole calculation: terms and usage in, lines and totals out. The only place that turns usage into lines.
 
-Pure. Close, live draft, demo and audit all call `build_statement`; what they show differs only in the inputs.
+Pure. Close, live draft, preview, thresholds, simulation and audit all call `build_statement`; what they show differs
+only in the inputs. The order is that of the rules: charges at their effective rate, discounts, bounds of each line,
+credits and commits, minimums and true-ups, tax, what was invoiced already.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
-from itertools import groupby
+from typing import Protocol
 
-from catalog.group_values import Group, group_key, parse_key
-from catalog.money import ZERO, add, round_amount, subtract
-from catalog.pricing import TierCharge, charge, charges_without_usage
-from contracts.terms import ProductTerms, Rate, effective_rate
+from contracts.balances import POSTPAID, Balance
+from contracts.bounds import apply_bounds
+from contracts.deal import NOTHING_AGREED, Deal, Discount
+from contracts.discounts import apply_discounts
+from contracts.drawdown import Draw, Purse, draw_line, pay
+from contracts.lines import Line, Payable, shown
+from contracts.minimums import minimum_lines, true_up_lines
+from contracts.products import ProductTerms
+from contracts.proration import Calendar
+from contracts.rating import Rating, SliceUsage, Unrated, rate_usage
+from contracts.scheduled import Due
+from contracts.scopes import covers_product
+from contracts.spend_share import spend_shares
+from contracts.subscription_lines import Fees, arrears_fees
+from contracts.terms import Rate
+from contracts.units import UnitRate, conversions
+from invoicing.totals import Earlier, Tax, already_invoiced_lines, tax_lines, totals
 from meters.periods import Period
-from meters.slices import increments
 
-
-@dataclass(frozen=True, slots=True)
-class SliceUsage:
-    """What a meter measured for one product, group and slice of the billing period (see `meters.slices`)."""
-
-    product: str
-    slice: Period
-    group: Group
-    quantity: Decimal
-    events: int
+__all__ = ["Line", "SliceUsage", "Statement", "StatementInputs", "Unrated", "build_scheduled", "build_statement"]
 
 
 @dataclass(frozen=True, slots=True)
 class StatementInputs:
     """Everything a statement depends on. `rates` by product key; a group has the product's `group_by` keys, in that
-    order.
+    order; usage is cut at every instant of `slice_instants`.
+
+    `balances` know what was drawn from them before this statement. `calendar` is needed for recurring fees only.
     """
 
     contract: str
@@ -41,50 +48,28 @@ class StatementInputs:
     products: tuple[ProductTerms, ...]
     rates: Mapping[str, Sequence[Rate]]
     usage: tuple[SliceUsage, ...]
+    deal: Deal = NOTHING_AGREED
+    calendar: Calendar | None = None
+    balances: tuple[Balance, ...] = ()
+    units: Mapping[str, Sequence[UnitRate]] = field(default_factory=dict)
+    tax: Tax | None = None
+    earlier: tuple[Earlier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One line: `quantity` as metered, `billed_quantity` after conversion, `amount` rounded to the cent,
-    `amount_exact` not.
+class PostedDraw:
+    """What issuing the statement takes from a balance; `position` (from 1) is the line that says so."""
 
-    `prior_quantity` is the billed quantity of the same product and group earlier in the period, None on its first
-    line: tiers carry on from it.
-    `rate` names the row the price came from; `source` says the same for people.
-    """
-
+    balance: str
+    segment: str
     kind: str
-    product: str
-    name: str
-    group: Group
-    period: Period
-    meter: str
-    aggregation: str
-    events: int
-    quantity: Decimal
-    billed_quantity: Decimal
-    prior_quantity: Decimal | None
-    unit_amount: Decimal | None
     amount: Decimal
-    amount_exact: Decimal
-    tiers: tuple[TierCharge, ...]
-    source: str
-    rate: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unrated:
-    """Usage nobody agreed a price for: never dropped, an invoice that has any cannot be approved."""
-
-    product: str
-    group: Group
-    period: Period
-    quantity: Decimal
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Lines in the order they are shown, usage without a price, and totals of the rounded lines."""
+    """Lines in the order they are shown, usage without a price, totals of the rounded lines, and draws to post."""
 
     contract: str
     customer: str
@@ -94,118 +79,147 @@ class Statement:
     unrated: tuple[Unrated, ...]
     subtotal: Decimal
     total: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What one group used while one rate held."""
-
-    period: Period
-    quantity: Decimal
-    events: int
-    rate: Rate | None
+    kind: str = "usage"
+    discount: Decimal = Decimal(0)
+    credits_applied: Decimal = Decimal(0)
+    tax: Decimal = Decimal(0)
+    already_invoiced: Decimal = Decimal(0)
+    draws: tuple[PostedDraw, ...] = ()
 
 
 def build_statement(inputs: StatementInputs) -> Statement:
     """Work out every line and total of one contract's billing period."""
-    usage: dict[str, dict[Group, list[SliceUsage]]] = defaultdict(lambda: defaultdict(list))
-    for row in inputs.usage:
-        usage[row.product][row.group].append(row)
-    lines: list[Line] = []
-    unrated: list[Unrated] = []
-    for product in sorted(inputs.products, key=lambda product: (product.name, product.key)):
-        rates = inputs.rates.get(product.key, ())
-        used = set()
-        for group, rows in sorted(usage[product.key].items(), key=lambda item: group_key(item[0])):
-            parts = [part for part in _parts(product, rates, group, rows) if part.quantity]
-            used |= {_priced_by(product, group)} if parts else set()
-            lines += _usage_lines(inputs.currency, product, group, parts)
-            unrated += [Unrated(product.key, group, part.period, part.quantity) for part in parts if part.rate is None]
-        lines += _fees_without_usage(inputs, product, rates, used)
-    subtotal = add(line.amount for line in lines)
+    rating = Rating(inputs.currency, inputs.period, inputs.rates, inputs.deal.overrides, _windows(inputs))
+    products = sorted(inputs.products, key=lambda product: (product.name, product.key))
+    charges, unrated = rate_usage(rating, products, inputs.usage)
+    if inputs.deal.subscriptions:
+        recurring, lost = arrears_fees(fees_of(inputs), inputs.period)
+        charges, unrated = charges + recurring, unrated + lost
+    return _settled("usage", inputs, charges, unrated)
+
+
+def build_scheduled(inputs: StatementInputs, due: Due) -> Statement:
+    """The statement of the fees due at one instant; `inputs.period` is the span they are for."""
+    return _settled("scheduled", inputs, due.charges, due.unrated)
+
+
+def slice_instants(inputs: StatementInputs, product: ProductTerms) -> list[datetime]:
+    """Every instant at which usage of a product must be cut: a rate, override, commit, credit, discount or pricing unit
+    starts or ends.
+    """
+    rates = inputs.rates.get(product.key, ())
+    overrides = [each for each in inputs.deal.overrides if covers_product(each.scope, product)]
+    return sorted({*_edges((*rates, *overrides)), *_windows_of(inputs, product)})
+
+
+def fees_of(inputs: StatementInputs) -> Fees:
+    """What recurring and scheduled fees depend on."""
+    if inputs.calendar is None:
+        raise ValueError("recurring fees need the contract's calendar")
+    products = {product.key: product for product in inputs.products}
+    return Fees(inputs.deal, inputs.calendar, inputs.currency, products, inputs.rates)
+
+
+def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unrated: Sequence[Unrated]) -> Statement:
+    """From charges to a statement."""
+    deal, currency, period = inputs.deal, inputs.currency, inputs.period
+    purse = Purse(inputs.balances, period.starting_at, currency)
+    discounts = deal.discounts if kind == "usage" else [each for each in deal.discounts if each.percent is not None]
+    paid, draws = pay(_adjusted(charges, discounts, currency), purse)
+    lost = list(unrated)
+    if kind == "usage":
+        for later in (_shares_of_spend, _conversions):
+            more, without_price = later(inputs, paid, draws)
+            more_paid, more_draws = pay(more, purse)
+            paid, draws, lost = paid + more_paid, draws + more_draws, lost + without_price
+    lines = shown(paid)
+    first_draw = len(lines)
+    names = {balance.id: balance.name for balance in inputs.balances}
+    shown_draws = [draw for draw in draws if draw.kind != POSTPAID]
+    lines += [draw_line(draw, names[draw.balance, draw.segment]) for draw in shown_draws]
+    if kind == "usage":
+        lines += minimum_lines(deal.minimums, paid, period, currency)
+        lines += true_up_lines(purse, period, currency)
+    lines += tax_lines(inputs.tax, lines, period, currency)
+    lines += already_invoiced_lines(inputs.earlier, period)
+    sums = totals(lines)
     return Statement(
         contract=inputs.contract,
         customer=inputs.customer,
-        currency=inputs.currency,
-        period=inputs.period,
+        currency=currency,
+        period=period,
         lines=tuple(lines),
-        unrated=tuple(unrated),
-        subtotal=subtotal,
-        total=subtotal,
+        unrated=tuple(lost),
+        subtotal=sums.subtotal,
+        total=sums.total,
+        kind=kind,
+        discount=sums.discount,
+        credits_applied=sums.credits_applied,
+        tax=sums.tax,
+        already_invoiced=sums.already_invoiced,
+        draws=tuple(_posted(draws, lines, first_draw)),
     )
 
 
-def _parts(product: ProductTerms, rates: Sequence[Rate], group: Group, rows: Sequence[SliceUsage]) -> list[_Part]:
-    """The usage of one group, slice by slice; slices that follow each other under the same rate are one part."""
-    rows = sorted(rows, key=lambda row: row.slice)
-    where = _priced_by(product, group)
-    amounts = increments(product.aggregation, [(row.quantity, row.events) for row in rows])
-    parts = [
-        _Part(row.slice, quantity, events, effective_rate(rates, where, row.slice.starting_at))
-        for row, (quantity, events) in zip(rows, amounts, strict=True)
-    ]
-    return [_joined(list(run)) for _, run in groupby(parts, key=lambda part: part.rate)]
+def _adjusted(charges: Sequence[Payable], discounts: Sequence[Discount], currency: str) -> list[Payable]:
+    return apply_bounds(apply_discounts(charges, discounts, currency), currency)
 
 
-def _joined(parts: Sequence[_Part]) -> _Part:
-    return _Part(
-        period=Period(parts[0].period.starting_at, parts[-1].period.ending_before),
-        quantity=add(part.quantity for part in parts),
-        events=sum(part.events for part in parts),
-        rate=parts[0].rate,
-    )
+def _shares_of_spend(
+    inputs: StatementInputs, paid: Sequence[Payable], _: Sequence[Draw]
+) -> tuple[list[Payable], list[Unrated]]:
+    charges, lost = spend_shares(inputs.products, inputs.rates, inputs.deal.overrides, paid, inputs.currency)
+    # An amount off is given once, on the charges it was split over before.
+    percentages = [each for each in inputs.deal.discounts if each.percent is not None]
+    return _adjusted(charges, percentages, inputs.currency), lost
 
 
-def _usage_lines(currency: str, product: ProductTerms, group: Group, parts: Sequence[_Part]) -> Iterator[Line]:
-    metered = billed = ZERO
-    for index, part in enumerate(parts):
-        # The running quantity is converted and rounded, so that a period cut in two rounds no more often than a whole
-        # one.
-        metered = add([metered, part.quantity])
-        before, billed = billed, product.conversion.convert(metered)
-        if part.rate is not None:
-            prior = before if index else None
-            yield _line(currency, product, group, part, subtract(billed, before), prior, part.rate)
+def _conversions(
+    inputs: StatementInputs, paid: Sequence[Payable], draws: Sequence[Draw]
+) -> tuple[list[Payable], list[Unrated]]:
+    drawn = [draw_line(draw, draw.balance) for draw in draws if draw.line.unit and draw.kind != POSTPAID]
+    return conversions(paid, drawn, inputs.units, inputs.period, inputs.currency)
 
 
-def _line(
-    currency: str, product: ProductTerms, group: Group, part: _Part, billed: Decimal, prior: Decimal | None, rate: Rate
-) -> Line:
-    charged = charge(rate.price, billed, prior)
-    return Line(
-        kind="usage",
-        product=product.key,
-        name=product.name,
-        group=group,
-        period=part.period,
-        meter=product.meter,
-        aggregation=product.aggregation,
-        events=part.events,
-        quantity=part.quantity,
-        billed_quantity=billed,
-        prior_quantity=prior,
-        unit_amount=charged.unit_amount,
-        amount=round_amount(charged.amount, currency),
-        amount_exact=charged.amount,
-        tiers=charged.tiers,
-        source=rate.source,
-        rate=rate.reference,
-    )
+def _posted(draws: Iterable[Draw], lines: Sequence[Line], first_draw: int) -> Iterator[PostedDraw]:
+    """Draws with the position of their line: the draw's own, or the covered line of a postpaid commit."""
+    positions = {id(line): position for position, line in enumerate(lines, start=1)}
+    own = first_draw
+    for draw in draws:
+        if draw.kind == POSTPAID:
+            position = positions[id(draw.line)]
+        else:
+            own += 1
+            position = own
+        yield PostedDraw(draw.balance, draw.segment, draw.kind, draw.amount, position)
 
 
-def _fees_without_usage(
-    inputs: StatementInputs, product: ProductTerms, rates: Sequence[Rate], used: Collection[str]
-) -> Iterator[Line]:
-    """Prices with a flat fee in their first tier are due once a period even if nothing was used."""
-    last_rates: dict[str, tuple[Rate, Period]] = {}
-    for rate in sorted(rates, key=lambda rate: rate.starting_at or inputs.period.starting_at):
-        held = inputs.period.overlap(rate.starting_at, rate.ending_before)
-        if held and rate.where not in used and charges_without_usage(rate.price):
-            last_rates[rate.where] = (rate, held)
-    for where, (rate, held) in sorted(last_rates.items()):
-        yield _line(inputs.currency, product, parse_key(where), _Part(held, ZERO, 0, rate), ZERO, None, rate)
+def _windows(inputs: StatementInputs) -> dict[str, list[datetime]]:
+    """Where a balance or a discount of each product starts or ends, or its pricing unit's rate changes."""
+    if not (inputs.balances or inputs.deal.discounts or inputs.units):
+        return {}
+    return {product.key: _windows_of(inputs, product) for product in inputs.products}
 
 
-def _priced_by(product: ProductTerms, group: Group) -> str:
-    """The pricing group values of a group, as rates name them."""
-    return group_key((key, value) for key, value in group if key in product.pricing_keys)
+def _windows_of(inputs: StatementInputs, product: ProductTerms) -> list[datetime]:
+    terms: list[Dated] = [each for each in inputs.balances if covers_product(each.scope, product)]
+    terms += [each for each in inputs.deal.discounts if covers_product(each.scope, product)]
+    in_units = any(rate.unit for rate in inputs.rates.get(product.key, ()))
+    terms += [rate for unit in inputs.units.values() for rate in unit if in_units]
+    return sorted({edge for edge in _edges(terms) if inputs.period.starting_at < edge < inputs.period.ending_before})
+
+
+class Dated(Protocol):
+    """Anything with a first instant and a first instant after it."""
+
+    @property
+    def starting_at(self) -> datetime | None: ...
+    @property
+    def ending_before(self) -> datetime | None: ...
+
+
+def _edges(terms: Iterable[Dated]) -> Iterator[datetime]:
+    for each in terms:
+        for edge in (each.starting_at, each.ending_before):
+            if edge is not None:
+                yield edge

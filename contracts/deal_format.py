@@ -1,0 +1,250 @@
+"""Reading a deal: bare dates become instants, every field is checked, references are checked against the catalog.
+
+Pure. A fault names its field as `commits[1].access[0].amount`. Faults of form stop at the first one; faults of meaning
+are all collected, so that a form can show them together.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import combinations
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from catalog.documents import DocumentError, read, write
+from catalog.group_values import parse_group
+from contracts.deal import Access, ContractDocument, Deal, Overwrite, Scope
+from contracts.products import ProductTerms
+from contracts.scopes import covers_product
+from meters.periods import local_midnight
+
+D = TypeVar("D", bound=Deal)
+INSTANTS = frozenset({"at", "starting_at", "ending_before"})
+VALUES = frozenset({"where", "usage_filter"})  # keys inside are people's own group keys, not fields
+BARE_DATE = re.compile(r"\d{4}-\d{2}-\d{2}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong in a deal: where, a stable code, and a sentence."""
+
+    path: str
+    code: str
+    message: str
+
+
+class DealError(ValueError):
+    """A deal that cannot be accepted, with every fault found."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__(
+            "; ".join(f"{fault.path}: {fault.message}" if fault.path else fault.message for fault in faults)
+        )
+        self.faults = tuple(faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What a deal may refer to: the products by key, and the custom pricing units of the rate card."""
+
+    products: Mapping[str, ProductTerms]
+    units: frozenset[str] = frozenset()
+
+
+def parse_deal(written: object, zone: ZoneInfo, catalog: Catalog | None = None) -> Deal:
+    """Read the negotiated parts of a contract. Raises DealError."""
+    return _parse(Deal, written, zone, catalog)
+
+
+def parse_contract(written: object, zone: ZoneInfo, catalog: Catalog | None = None) -> ContractDocument:
+    """Read a whole contract object of the billing file. `zone` is its customer's; its own goes before. Raises
+    DealError.
+    """
+    named = written.get("timezone") if isinstance(written, Mapping) else None
+    if named:
+        try:
+            zone = ZoneInfo(str(named))
+        except (KeyError, ValueError, OSError) as error:
+            raise DealError([Fault("timezone", "unknown", f"{named!r} is not a time zone name")]) from error
+    return _parse(ContractDocument, written, zone, catalog)
+
+
+def deal_as_dict(deal: Deal) -> dict[str, Any]:
+    """The deal as it is stored and written to files; `parse_deal` gives the same deal back."""
+    written: dict[str, Any] = write(deal)
+    return written
+
+
+def deal_of(contract: ContractDocument) -> Deal:
+    """The negotiated parts of a contract object, without the columns of the contract."""
+    return Deal(**{name: getattr(contract, name) for name in Deal.__struct_fields__})
+
+
+def faults_of(deal: Deal, catalog: Catalog | None = None) -> list[Fault]:
+    """Everything in a well-formed deal that cannot be meant; references only if the catalog is known."""
+    found = [*_repeated_keys(deal), *_unknown_terms(deal), *_overlapping_access(deal)]
+    if catalog is not None:
+        found += [*_unknown_products(deal, catalog), *_unknown_units(deal, catalog), *_unnamed_values(deal, catalog)]
+    return found
+
+
+def _parse(kind: type[D], written: object, zone: ZoneInfo, catalog: Catalog | None) -> D:
+    try:
+        deal: D = read(kind, _with_instants(written, zone))
+    except DocumentError as error:
+        raise DealError([Fault(error.path, error.code, error.message)]) from error
+    faults = faults_of(deal, catalog)
+    if faults:
+        raise DealError(faults)
+    return deal
+
+
+def _with_instants(written: object, zone: ZoneInfo) -> object:
+    """The same document with bare dates as the first instant of that local day."""
+    if isinstance(written, Mapping):
+        return {
+            key: _instant(value, zone) if key in INSTANTS else (value if key in VALUES else _with_instants(value, zone))
+            for key, value in written.items()
+        }
+    if isinstance(written, list | tuple):
+        return [_with_instants(each, zone) for each in written]
+    return written
+
+
+def _instant(written: object, zone: ZoneInfo) -> object:
+    if isinstance(written, date) and not isinstance(written, datetime):
+        return local_midnight(written, zone)
+    if not isinstance(written, str):
+        return written
+    try:
+        if BARE_DATE.match(written):
+            return local_midnight(date.fromisoformat(written), zone)
+        return datetime.fromisoformat(written)
+    except ValueError:
+        return written  # left as it is, to be refused with its path
+
+
+def _repeated_keys(deal: Deal) -> Iterator[Fault]:
+    balances = [(name, index, each.key) for name in BALANCES for index, each in enumerate(getattr(deal, name))]
+    others = [
+        [(name, index, each.key) for index, each in enumerate(getattr(deal, name))]
+        for name in ("subscriptions", "charges")
+    ]
+    for places in [balances, *others]:
+        seen: set[str] = set()
+        for name, index, key in places:
+            if key in seen:
+                yield Fault(f"{name}[{index}].key", "repeated", f"{key} is used twice")
+            seen.add(key)
+    features = Counter(each.feature for each in deal.entitlements)
+    for index, each in enumerate(deal.entitlements):
+        if features[each.feature] > 1:
+            yield Fault(f"entitlements[{index}].feature", "repeated", f"{each.feature} is named twice")
+
+
+BALANCES = ("commits", "credits", "recurring_credits", "recurring_commits")
+
+
+def _unknown_terms(deal: Deal) -> Iterator[Fault]:
+    """References from one term to another."""
+    commits = {each.key for each in (*deal.commits, *deal.recurring_commits)}
+    balances = {each.key for name in BALANCES for each in getattr(deal, name)}
+    subscriptions = {each.key for each in deal.subscriptions}
+    for index, override in enumerate(deal.overrides):
+        for place, key in enumerate(override.for_commits):
+            if key not in commits:
+                yield Fault(
+                    f"overrides[{index}].for_commits[{place}]", "unknown", f"{key} is no commit of the contract"
+                )
+    for name in ("recurring_credits", "recurring_commits"):
+        for index, each in enumerate(getattr(deal, name)):
+            if each.per_seat_of is not None and each.per_seat_of not in subscriptions:
+                message = f"{each.per_seat_of} is no subscription of the contract"
+                yield Fault(f"{name}[{index}].per_seat_of", "unknown", message)
+    for place, key in enumerate(deal.balance_threshold.excluded if deal.balance_threshold else ()):
+        if key not in balances:
+            yield Fault(f"balance_threshold.excluded[{place}]", "unknown", f"{key} is no commit or credit")
+
+
+def _overlapping_access(deal: Deal) -> Iterator[Fault]:
+    for name in ("commits", "credits"):
+        for index, each in enumerate(getattr(deal, name)):
+            for (first, one), (second, other) in combinations(enumerate(each.access), 2):
+                if _overlap(one, other):
+                    path = f"{name}[{index}].access[{second}].starting_at"
+                    yield Fault(path, "overlap", f"overlaps access[{first}]: use separate keys for separate amounts")
+
+
+def _overlap(one: Access, other: Access) -> bool:
+    before = one.ending_before and other.starting_at and one.ending_before <= other.starting_at
+    after = other.ending_before and one.starting_at and other.ending_before <= one.starting_at
+    return not before and not after
+
+
+def _scopes(deal: Deal) -> Iterator[tuple[str, Scope]]:
+    for name in (*BALANCES, "overrides", "discounts", "minimums"):
+        for index, each in enumerate(getattr(deal, name)):
+            yield f"{name}[{index}].scope", each.scope
+
+
+def _unknown_products(deal: Deal, catalog: Catalog) -> Iterator[Fault]:
+    tags = {tag for product in catalog.products.values() for tag in product.tags}
+    for path, scope in _scopes(deal):
+        for index, key in enumerate(scope.products):
+            if key not in catalog.products:
+                yield Fault(f"{path}.products[{index}]", "unknown", f"there is no product {key}")
+        for index, tag in enumerate(scope.tags):
+            if tag not in tags:
+                yield Fault(f"{path}.tags[{index}]", "unknown", f"no product has the tag {tag}")
+    for name, kind in (("subscriptions", "subscription"), ("charges", "fixed")):
+        for index, each in enumerate(getattr(deal, name)):
+            product = catalog.products.get(each.product)
+            if product is None:
+                yield Fault(f"{name}[{index}].product", "unknown", f"there is no product {each.product}")
+            elif product.kind != kind:
+                message = f"{each.product} is a product of kind {product.kind}, this needs one of kind {kind}"
+                yield Fault(f"{name}[{index}].product", "kind", message)
+
+
+def _unknown_units(deal: Deal, catalog: Catalog) -> Iterator[Fault]:
+    named = [
+        (f"{name}[{index}].unit", each.unit) for name in BALANCES for index, each in enumerate(getattr(deal, name))
+    ]
+    named += [
+        (f"overrides[{index}].unit", each.unit)
+        for index, each in enumerate(deal.overrides)
+        if isinstance(each, Overwrite)
+    ]
+    if deal.balance_threshold:
+        named.append(("balance_threshold.unit", deal.balance_threshold.unit))
+    for path, unit in named:
+        if unit and unit not in catalog.units:
+            yield Fault(path, "unknown", f"the rate card has no pricing unit {unit}")
+
+
+def _unnamed_values(deal: Deal, catalog: Catalog) -> Iterator[Fault]:
+    """An overwrite gives every pricing key a value; anything else may only name keys the product has."""
+    overwrites = {f"overrides[{i}].scope" for i, each in enumerate(deal.overrides) if isinstance(each, Overwrite)}
+    for path, scope in _scopes(deal):
+        try:
+            named = set(parse_group(scope.where))
+        except ValueError as error:
+            yield Fault(f"{path}.where", "group", str(error))
+            continue
+        meant = [product for product in catalog.products.values() if covers_product(scope, product)]
+        if path in overwrites:
+            yield from _misnamed_overwrite(path, scope, named, meant)
+        elif named and not any(named <= set(product.group_by) for product in meant):
+            yield Fault(f"{path}.where", "group", f"no product in scope has the group keys {', '.join(sorted(named))}")
+
+
+def _misnamed_overwrite(path: str, scope: Scope, named: set[str], meant: Iterable[ProductTerms]) -> Iterator[Fault]:
+    if not scope.products and not scope.tags:
+        yield Fault(path, "overwrite", "an overwrite names the products it prices")
+        return
+    for product in meant:
+        if named != set(product.pricing_keys):
+            keys = ", ".join(product.pricing_keys) or "none"
+            yield Fault(f"{path}.where", "group", f"name every pricing key of {product.key} and no other ({keys})")

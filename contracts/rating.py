@@ -1,0 +1,228 @@
+"""From usage to charges: the price that applies in each slice, times what was used in it. Pure."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import groupby
+
+from catalog.group_values import Group, group_key, parse_key
+from catalog.money import ZERO, add, divide, multiply, subtract
+from catalog.prices import Percentage, looks_at_each_event
+from catalog.pricing import NO_EVENTS, Charge, Conversion, Events, charges_without_usage
+from contracts.deal import Override
+from contracts.lines import Line, Payable, Pricing, rounded
+from contracts.products import ProductTerms
+from contracts.terms import Agreed, Rate, agreed_price, effective_rate, priced_by
+from meters.periods import Period
+from meters.slices import increments
+
+
+@dataclass(frozen=True, slots=True)
+class SliceUsage:
+    """What a meter measured for one product, group and slice of the billing period (see `meters.slices`).
+
+    `values` are those of its events in order of time, where the price looks at each event.
+    """
+
+    product: str
+    slice: Period
+    group: Group
+    quantity: Decimal
+    events: int
+    values: tuple[Decimal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unrated:
+    """Usage nobody agreed a price for: never dropped, an invoice that has any cannot be approved."""
+
+    product: str
+    group: Group
+    period: Period
+    quantity: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """What rating needs to know beside the usage. `windows` are the instants at which a balance or a discount starts or
+    ends, by product: slices on either side stay apart, for what is open to one may not be open to the other.
+    """
+
+    currency: str
+    period: Period
+    rates: Mapping[str, Sequence[Rate]]
+    overrides: tuple[Override, ...] = ()
+    windows: Mapping[str, Collection[datetime]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one group used while one price held."""
+
+    period: Period
+    quantity: Decimal
+    events: Events
+    rate: Rate | None
+    agreed: Agreed | None
+
+
+def rate_usage(
+    rating: Rating, products: Iterable[ProductTerms], usage: Iterable[SliceUsage]
+) -> tuple[list[Payable], list[Unrated]]:
+    """Every usage charge of a billing period, and the usage that has no price."""
+    by_product: dict[str, dict[Group, list[SliceUsage]]] = defaultdict(lambda: defaultdict(list))
+    for row in usage:
+        by_product[row.product][row.group].append(row)
+    charges: list[Payable] = []
+    unrated: list[Unrated] = []
+    for product in products:
+        used = set()
+        for group, rows in by_product[product.key].items():
+            parts = [part for part in _parts(rating, product, group, rows) if _is_charged(part)]
+            if parts:
+                used.add(priced_by(product, group))
+                charges += _charges(rating, product, group, parts)
+                unrated += [
+                    Unrated(product.key, group, part.period, part.quantity) for part in parts if not part.agreed
+                ]
+        if product.kind == "usage":
+            charges += _fees_without_usage(rating, product, used)
+    return charges, unrated
+
+
+def _parts(rating: Rating, product: ProductTerms, group: Group, rows: Sequence[SliceUsage]) -> list[_Part]:
+    """The usage of one group, slice by slice; slices that follow each other under the same terms are one part."""
+    rows = sorted(rows, key=lambda row: row.slice)
+    where = priced_by(product, group)
+    rates = rating.rates.get(product.key, ())
+    amounts = increments(product.aggregation, [(row.quantity, row.events) for row in rows])
+    parts = []
+    for row, (quantity, events) in zip(rows, amounts, strict=True):
+        at = row.slice.starting_at
+        rate = effective_rate(rates, where, at)
+        agreed = agreed_price(product, group, rate, at, rating.overrides)
+        parts.append(_Part(row.slice, quantity, Events(events, row.values), rate, agreed))
+    edges = (rating.windows or {}).get(product.key, ())
+
+    def terms(part: _Part) -> tuple[Rate | None, Agreed | None, int]:
+        return part.rate, part.agreed, sum(edge <= part.period.starting_at for edge in edges)
+
+    return [_joined(list(run)) for _, run in groupby(parts, key=terms)]
+
+
+def _is_charged(part: _Part) -> bool:
+    """Events of no quantity cost nothing, unless each event has a fee."""
+    fee = part.agreed is not None and isinstance(part.agreed.price, Percentage) and part.agreed.price.fixed_amount
+    return bool(part.quantity or (part.events.count and fee))
+
+
+def _joined(parts: Sequence[_Part]) -> _Part:
+    if len(parts) == 1:
+        return parts[0]
+    return _Part(
+        period=Period(parts[0].period.starting_at, parts[-1].period.ending_before),
+        quantity=add(part.quantity for part in parts),
+        events=sum((part.events for part in parts), NO_EVENTS),
+        rate=parts[0].rate,
+        agreed=parts[0].agreed,
+    )
+
+
+def _charges(rating: Rating, product: ProductTerms, group: Group, parts: Sequence[_Part]) -> Iterator[Payable]:
+    metered = billed = ZERO
+    earlier = NO_EVENTS
+    for index, part in enumerate(parts):
+        # The running quantity is converted and rounded, so that a period cut in two rounds no more often than a whole
+        # one.
+        metered = add([metered, part.quantity])
+        before, billed = billed, product.conversion.convert(metered)
+        events = _converted(part.events, product.conversion)
+        if part.agreed is not None:
+            prior = before if index else None
+            pricing = Pricing(
+                product=product,
+                group=group,
+                rate=part.rate,
+                overrides=rating.overrides,
+                agreed=part.agreed,
+                prior=prior,
+                quantity=subtract(billed, before),
+                events=events,
+                prior_events=earlier,
+            )
+            yield usage_charge(rating.currency, pricing, part.period, part.quantity, part.events.count)
+        earlier += events
+
+
+def _converted(events: Events, conversion: Conversion) -> Events:
+    """Event values in the unit that is priced; rounding is for quantities, not for single events."""
+    if not events.values:
+        return events
+    factor, by = conversion.multiply_by, conversion.divide_by
+    return Events(events.count, tuple(divide(multiply(value, factor), by) for value in events.values))
+
+
+def usage_charge(currency: str, pricing: Pricing, period: Period, quantity: Decimal, events: int) -> Payable:
+    """The charge for a quantity as it is priced."""
+    return Payable(
+        priced_line(currency, "usage", pricing, pricing.charged(), period, quantity, events), pricing.product, pricing
+    )
+
+
+def priced_line(
+    currency: str, kind: str, pricing: Pricing, charged: Charge, period: Period, quantity: Decimal, events: int = 0
+) -> Line:
+    product, agreed = pricing.product, pricing.agreed
+    return Line(
+        kind=kind,
+        product=product.key,
+        name=product.name,
+        group=pricing.group,
+        period=period,
+        meter=product.meter,
+        aggregation=product.aggregation,
+        events=events,
+        quantity=quantity,
+        billed_quantity=pricing.quantity,
+        prior_quantity=pricing.prior,
+        unit_amount=charged.unit_amount,
+        amount=rounded(charged.amount, currency, agreed.unit),
+        amount_exact=charged.amount,
+        tiers=charged.tiers,
+        source=agreed.source,
+        rate=agreed.reference,
+        price=agreed.price,
+        unit=agreed.unit,
+    )
+
+
+def _fees_without_usage(rating: Rating, product: ProductTerms, used: Collection[str]) -> Iterator[Payable]:
+    """Prices with a flat fee in their first tier, or a minimum, are due once a period even if nothing was used."""
+    last: dict[str, tuple[Rate, Agreed, Period]] = {}
+    rates = rating.rates.get(product.key, ())
+    for rate in sorted(rates, key=lambda rate: rate.starting_at or rating.period.starting_at):
+        held = rating.period.overlap(rate.starting_at, rate.ending_before)
+        if held is None or rate.where in used:
+            continue
+        agreed = agreed_price(product, parse_key(rate.where), rate, held.starting_at, rating.overrides)
+        if agreed is not None and charges_without_usage(agreed.price):
+            last[rate.where] = (rate, agreed, held)
+    for where, (rate, agreed, held) in sorted(last.items()):
+        pricing = Pricing(product, parse_key(where), rate, rating.overrides, agreed, None, ZERO)
+        yield usage_charge(rating.currency, pricing, held, ZERO, 0)
+
+
+def needs_event_values(product: ProductTerms, rates: Iterable[Rate]) -> bool:
+    """Whether the usage of a product must come with the value of every event."""
+    prices = [price for rate in rates for price in (rate.price, rate.commit_price) if price is not None]
+    return product.kind == "usage" and any(looks_at_each_event(price) for price in prices)
+
+
+def by_group(charges: Iterable[Payable]) -> dict[tuple[str, str], list[Payable]]:
+    """Charges of the same product and group together, in order of time."""
+    groups: dict[tuple[str, str], list[Payable]] = defaultdict(list)
+    for payable in charges:
+        groups[payable.line.product, group_key(payable.line.group)].append(payable)
+    return {place: sorted(group, key=lambda payable: payable.line.period) for place, group in groups.items()}
