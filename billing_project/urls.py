@@ -14,6 +14,8 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("api/v1/", include("meters.api.urls")),
+    path("api/v1/", include("contracts.api.urls")),
+    path("", include("meters.api.vendor_urls")),
 ]
 
 handler404 = "billing_project.api.not_found"
