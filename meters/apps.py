@@ -2,6 +2,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
+from django.utils.module_loading import autodiscover_modules
 
 
 class MetersConfig(AppConfig):
@@ -9,6 +10,7 @@ class MetersConfig(AppConfig):
 
     def ready(self) -> None:
         post_migrate.connect(forget_what_is_cached, sender=self)
+        autodiscover_modules("sources_admin")
 
 
 def forget_what_is_cached(**kwargs: Any) -> None:

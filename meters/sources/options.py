@@ -33,7 +33,7 @@ def add_mapping_options(parser: ArgumentParser) -> None:
     )
     group.add_argument("--source-column", default="", metavar="COLUMN")
     group.add_argument(
-        "--property", action="append", default=[], type=_pair, metavar="NAME=VALUE", help="A property of every event."
+        "--property", action="append", default=[], type=pair, metavar="NAME=VALUE", help="A property of every event."
     )
     group.add_argument(
         "--skip", action="extend", nargs="+", default=[], metavar="COLUMN", help="Columns that are no property."
@@ -67,7 +67,7 @@ def mapping_of(options: dict[str, Any]) -> ColumnMapping:
     )
 
 
-def _pair(text: str) -> tuple[str, str]:
+def pair(text: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
     if not name or not sign:
         raise ArgumentTypeError(f'"{text}" is not NAME=VALUE.')

@@ -1,0 +1,222 @@
+"""The pages of event sources: what they read, their first rows as events, their runs."""
+
+import json
+from datetime import UTC
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import F, OuterRef, QuerySet, Subquery, Window
+from django.db.models.functions import JSONObject, RowNumber
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from unfold.decorators import action, display
+
+from billing_project.admin import ModelAdmin, ReadOnlyAdmin, ReadOnlyInline, button
+from billing_project.errors import RuleError
+from billing_project.forms import timezone_input
+from meters.events import Event
+from meters.source_models import EventSource, ImportedFile, ImportRun
+from meters.sources.background import start
+from meters.sources.preview import first_rows_of
+
+RUNS_SHOWN = 20
+STATE_COLOURS = {"Running": "info", "Done": "success", "Failed": "danger", "Stopped": "warning"}
+
+
+class RunInline(ReadOnlyInline[ImportRun, EventSource]):
+    model = ImportRun
+    verbose_name_plural = f"Last {RUNS_SHOWN} runs"
+    fields = [
+        "started",
+        "state",
+        "started_by",
+        "files",
+        "skipped",
+        "failed",
+        "accepted",
+        "duplicates",
+        "conflicts",
+        "rejected",
+    ]
+    readonly_fields = ["started"]
+    tab = True
+    hide_title = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ImportRun]:
+        newest = Window(RowNumber(), partition_by=F("source"), order_by=F("started_at").desc())
+        return super().get_queryset(request).annotate(place_in_line=newest).filter(place_in_line__lte=RUNS_SHOWN)
+
+    @admin.display(description="Started")
+    def started(self, run: ImportRun) -> str:
+        url = reverse("admin:meters_importrun_change", args=[run.pk])
+        return format_html('<a class="text-link" href="{}">{}</a>', url, f"{run.started_at:%Y-%m-%d %H:%M:%S}")
+
+
+class EventSourceForm(forms.ModelForm[EventSource]):
+    class Meta:
+        widgets = {"timezone": timezone_input()}
+
+
+@admin.register(EventSource)
+class EventSourceAdmin(ModelAdmin[EventSource]):
+    form = EventSourceForm
+    list_display = ["name", "key", "place", "rhythm", "last_state", "last_counts", "next_at"]
+    search_fields = ["name", "key", "place"]
+    inlines = [RunInline]
+    actions_detail = ["first_rows", "run_now"]
+    actions_row = ["first_rows", "run_now"]
+    fieldsets = [
+        (None, {"fields": ["key", "name", ("place", "file_format"), ("profile", "every_minutes")]}),
+        (
+            "Which column is what",
+            {
+                "description": "What is left empty is looked for under the names in brackets. JSON rows in the "
+                "shape of a CloudEvent, or of our own events, need no mapping.",
+                "fields": [
+                    ("event_type", "type_column"),
+                    ("customer_column", "customer"),
+                    ("time_column", "time_format", "timezone"),
+                    ("id_column", "id_from_row"),
+                    ("source_name", "source_column"),
+                    ("skipped_columns", "text_columns"),
+                    "properties",
+                ],
+            },
+        ),
+    ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: EventSource | None = None) -> list[str]:
+        return ["key"] if obj else []
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[EventSource]:
+        runs = ImportRun.objects.filter(source=OuterRef("pk")).order_by("-started_at")
+        last = runs.values(
+            last=JSONObject(state="state", accepted="accepted", duplicates="duplicates", rejected="rejected")
+        )[:1]
+        return super().get_queryset(request).annotate(last_run=Subquery(last))
+
+    def save_model(
+        self, request: HttpRequest, obj: EventSource, form: forms.ModelForm[EventSource], change: bool
+    ) -> None:
+        obj.schedule()
+        super().save_model(request, obj, form, change)
+
+    @admin.display(description="Rhythm", ordering="every_minutes")
+    def rhythm(self, source: EventSource) -> str:
+        return f"every {source.every_minutes:,} min" if source.every_minutes else "by hand"
+
+    @display(description="Last run", label=STATE_COLOURS)  # type: ignore[untyped-decorator]
+    def last_state(self, source: EventSource) -> str | None:
+        last = getattr(source, "last_run", None)
+        return ImportRun.State(last["state"]).label if last else None
+
+    @admin.display(description="New / seen before / rejected")
+    def last_counts(self, source: EventSource) -> str:
+        last = getattr(source, "last_run", None)
+        return f"{last['accepted']:,} / {last['duplicates']:,} / {last['rejected']:,}" if last else "–"
+
+    @action(description="First rows", url_path="first-rows", permissions=["view"], icon="preview")  # type: ignore[untyped-decorator]
+    def first_rows(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Nothing is stored: a link may show it."""
+        source = get_object_or_404(EventSource, pk=object_id)
+        try:
+            preview = first_rows_of(source)
+        except RuleError as error:
+            messages.error(request, error.message)
+            return HttpResponseRedirect(reverse("admin:meters_eventsource_change", args=[source.pk]))
+        names, rows = _table(preview.events)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"First rows of {source}",
+            "source": source,
+            "preview": preview,
+            "names": names,
+            "rows": rows,
+            "opts": self.opts,
+            "original": source,
+        }
+        return TemplateResponse(request, "meters/first_rows.html", context)
+
+    @button(
+        "Run now",
+        permission="change",
+        confirm="Reads all files that are new or have changed. Events that were read before are not counted again.",
+        icon="play_arrow",
+    )
+    def run_now(self, request: HttpRequest, object_id: str) -> str:
+        source = EventSource.objects.get(pk=object_id)
+        start(source, request.user.get_username())
+        return f"{source} is being read. Its runs show how far it is."
+
+
+def _table(events: list[Event]) -> tuple[list[str], list[list[str]]]:
+    """The names of the columns, one for each property, and the rows."""
+    parsed = [json.loads(event.properties, parse_int=str, parse_float=str) for event in events]
+    keys = list(dict.fromkeys(key for properties in parsed for key in properties))
+    sources = ["source"] if any(event.source for event in events) else []
+    rows = [
+        [
+            f"{event.time.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}",
+            event.customer,
+            event.type,
+            event.id,
+            *([event.source] if sources else []),
+            *("" if (value := properties.get(key)) is None else str(value) for key in keys),
+        ]
+        for event, properties in zip(events, parsed, strict=True)
+    ]
+    return ["time (UTC)", "customer", "type", "id", *sources, *keys], rows
+
+
+class FileInline(ReadOnlyInline[ImportedFile, ImportRun]):
+    model = ImportedFile
+    verbose_name_plural = "Files read last by this run"
+    fields = ["path", "size", "line", "accepted", "duplicates", "conflicts", "rejected", "finished_at", "error"]
+    tab = True
+    per_page = 50
+    hide_title = True
+
+
+@admin.register(ImportRun)
+class ImportRunAdmin(ReadOnlyAdmin[ImportRun]):
+    list_display = [
+        "started_at",
+        "what",
+        "shown_state",
+        "started_by",
+        "files",
+        "skipped",
+        "failed",
+        "accepted",
+        "duplicates",
+        "conflicts",
+        "rejected",
+    ]
+    list_filter = ["state", "source", "started_at"]
+    list_select_related = ["source"]
+    search_fields = ["place", "source__key", "source__name"]
+    date_hierarchy = "started_at"
+    fields = [
+        ("source", "place"),
+        ("shown_state", "started_by"),
+        ("started_at", "ended_at"),
+        ("files", "skipped", "failed"),
+        ("accepted", "duplicates", "conflicts", "rejected"),
+        "shown_message",
+    ]
+    inlines = [FileInline]
+
+    @admin.display(description="Place", ordering="place")
+    def what(self, run: ImportRun) -> str:
+        return str(run.source or run.place)
+
+    @display(description="State", ordering="state", label=STATE_COLOURS)  # type: ignore[untyped-decorator]
+    def shown_state(self, run: ImportRun) -> str:
+        return run.get_state_display()
+
+    @admin.display(description="Messages")
+    def shown_message(self, run: ImportRun) -> str:
+        return format_html('<div style="white-space: pre-wrap">{}</div>', run.message or "–")
