@@ -49,7 +49,7 @@ FREE_MILLION = {
     "tiers": [{"up_to": "1000000", "unit_amount": "0"}, {"up_to": None, "unit_amount": "0.0000002"}],
 }
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.usefixtures("real_commits")  # the roller counts what is committed
 
 
 @dataclass(frozen=True, order=True)
