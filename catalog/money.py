@@ -31,6 +31,11 @@ def round_amount(amount: Decimal, currency: str) -> Decimal:
     return amount.quantize(minor_unit(currency), ROUND_HALF_UP, context=EXACT)
 
 
+def whole_units(amount: Decimal, currency: str) -> Decimal:
+    """What an amount can pay: its whole minor units, the rest cut off."""
+    return amount.quantize(minor_unit(currency), ROUND_DOWN, context=EXACT)
+
+
 def multiply(left: Decimal, right: Decimal) -> Decimal:
     return EXACT.multiply(left, right)
 

@@ -65,7 +65,7 @@ class Balance:
 def balances_of(
     deal: Deal, calendar: Calendar, currency: str, until: datetime, drawn: Drawn | None = None
 ) -> list[Balance]:
-    """Every balance of a deal whose window starts at or before `until`, with what was drawn from it already."""
+    """Every balance of a deal whose window starts before `until`, with what was drawn from it already."""
     found: list[Balance] = []
     for commit in deal.commits:
         found += _of_commit(commit)
@@ -73,7 +73,7 @@ def balances_of(
         found += _of_schedule(credit, CREDIT)
     for recurring in (*deal.recurring_credits, *deal.recurring_commits):
         found += _of_recurring(recurring, deal, calendar, currency, until)
-    started = [each for each in found if each.starting_at is None or each.starting_at <= until]
+    started = [each for each in found if each.starting_at is None or each.starting_at < until]
     return [replace(each, drawn=(drawn or {}).get(each.id, ZERO)) for each in started]
 
 

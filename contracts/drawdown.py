@@ -13,7 +13,7 @@ from decimal import Decimal
 from billing_project.decimals import plain
 from catalog.bands import bands, quantity_for
 from catalog.group_values import group_key
-from catalog.money import ONE, ZERO, add, divide, multiply, subtract
+from catalog.money import ONE, ZERO, add, divide, multiply, subtract, whole_units
 from contracts.balances import POSTPAID, Balance, left_at_start, roll
 from contracts.lines import Line, Payable, Pricing, parts_of, rounded
 from contracts.rating import priced_line
@@ -94,6 +94,11 @@ class Purse:
                 roll(balance, self.balances, self.left, self.currency)
         return found
 
+    def can_pay(self, balance: Balance) -> Decimal:
+        """What is left, in whole minor units of the currency."""
+        left = self.left[balance.id]
+        return left if balance.unit else whole_units(left, self.currency)
+
     def draw(self, balance: Balance, amount: Decimal) -> None:
         self.left[balance.id] = subtract(self.left[balance.id], amount)
 
@@ -121,7 +126,7 @@ def _pay_one(payable: Payable, purse: Purse, draws: list[Draw]) -> list[Payable]
     rest: Payable | None = payable
     balances = purse.open_to(payable) if payable.net > 0 else []
     for balance in balances:
-        left = purse.left[balance.id]
+        left = purse.can_pay(balance)
         if rest is None or rest.net <= 0:
             break
         if left <= 0:
@@ -159,7 +164,7 @@ def draw_line(draw: Draw, name: str) -> Line:
 
 def _past(rest: Payable, balances: Sequence[Balance], purse: Purse) -> Payable:
     """What no balance paid for; past a commit with an overage multiplier it costs that much more."""
-    ended = [each for each in balances if each.overage_multiplier is not None and purse.left[each.id] <= 0]
+    ended = [each for each in balances if each.overage_multiplier is not None and purse.can_pay(each) <= 0]
     if not ended or rest.pricing is None or rest.net <= 0:
         return rest
     multiplier = ended[0].overage_multiplier or ONE
