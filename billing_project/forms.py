@@ -41,9 +41,9 @@ class InstantField(forms.SplitDateTimeField):
 
     def __init__(self, *, local: bool = False, **kwargs: Any) -> None:
         self.local = local
-        super().__init__(**{**kwargs, "require_all_fields": False})
+        messages = {"incomplete": "Give the date too.", **(kwargs.pop("error_messages", None) or {})}
+        super().__init__(**kwargs, require_all_fields=False, error_messages=messages)
         self.fields[1].required = False
-        self.error_messages["incomplete"] = "Give the date too."
 
     def compress(self, data_list: Any) -> datetime | None:
         day: date | None

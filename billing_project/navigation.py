@@ -12,6 +12,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "meters.meter": "speed",
         "meters.event": "sensors",
         "meters.subject": "tag",
+        "meters.eventsource": "cloud_download",
+        "meters.importrun": "history",
         "meters.rejectedevent": "block",
         "meters.conflict": "call_split",
     },
@@ -23,8 +25,10 @@ GROUPS: dict[str, dict[str, str]] = {
     "Contracts": {
         "contracts.customer": "groups",
         "contracts.contract": "contract",
+        "admin:contracts_unclaimed": "help_center",
     },
     "Invoicing": {
+        "admin:invoicing_review_queue": "fact_check",
         "invoicing.invoice": "receipt_long",
     },
     "Access": {
@@ -34,20 +38,28 @@ GROUPS: dict[str, dict[str, str]] = {
     },
 }
 
+# Pages that are no model's list: their title, and the permission to open them.
+PAGES = {
+    "admin:contracts_unclaimed": ("Unclaimed usage", "contracts.view_customer"),
+    "admin:invoicing_review_queue": ("Review queue", "invoicing.view_invoice"),
+}
+
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    pages = {model._meta.label_lower: page for model, page in admin.site._registry.items()}
     groups = []
     for title, links in GROUPS.items():
-        items = [
-            {
-                "title": capfirst(str(pages[label].opts.verbose_name_plural)),
-                "icon": icon,
-                "link": reverse(f"admin:{label.replace('.', '_')}_changelist"),
-            }
-            for label, icon in links.items()
-            if label in pages and pages[label].has_view_or_change_permission(request)
-        ]
+        items = [{**item, "icon": icon} for name, icon in links.items() if (item := _item(request, name))]
         if items:
             groups.append({"title": title, "separator": True, "items": items})
     return groups
+
+
+def _item(request: HttpRequest, name: str) -> dict[str, str] | None:
+    if name in PAGES:
+        title, permission = PAGES[name]
+        return {"title": title, "link": reverse(name)} if request.user.has_perm(permission) else None
+    pages = {model._meta.label_lower: page for model, page in admin.site._registry.items()}
+    if name not in pages or not pages[name].has_view_or_change_permission(request):
+        return None
+    title = capfirst(str(pages[name].opts.verbose_name_plural))
+    return {"title": title, "link": reverse(f"admin:{name.replace('.', '_')}_changelist")}

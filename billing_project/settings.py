@@ -138,6 +138,9 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 11 * 1024 * 1024
 # How long the roller remembers an event's source and id to refuse the same one with another time.
 METERS_IDENTITY_DAYS = env.int("METERS_IDENTITY_DAYS", default=35)
 
+# What names the customer in the payload of Stripe's meter events; a meter in Stripe may choose another word.
+STRIPE_CUSTOMER_NAMES = env.list("STRIPE_CUSTOMER_NAMES", default=["stripe_customer_id"])
+
 LOGGING = logging_config(json_lines=not DEMO, level=env.str("LOG_LEVEL", default="WARNING" if DEMO else "INFO"))
 
 REST_FRAMEWORK = {
@@ -193,6 +196,7 @@ UNFOLD = {
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("billing_project/favicon.svg")}
     ],
     "SHOW_HISTORY": True,
+    "DASHBOARD_CALLBACK": "invoicing.admin.front_page.front_page",
     "SIDEBAR": {
         "show_search": True,
         "show_all_applications": False,

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db import connection
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.forms import BaseModelFormSet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -75,10 +75,15 @@ class RateDisplay:
         return group_text(rate.where) or "–"
 
 
+# Rates since ever come first.
+CHRONOLOGICAL = ["product__name", "where_key", F("starting_at").asc(nulls_first=True)]
+
+
 class RateInline(RateDisplay, StackedInline[Rate, RateCard]):
     model = Rate
     form = RateForm
     formset = RateFormSet
+    ordering = CHRONOLOGICAL
     fields = [("product", "where"), "price", "starting_at", "ending_before"]
     autocomplete_fields = ["product"]
     readonly_fields = ["shown_where", "shown_price"]
@@ -129,6 +134,7 @@ class RateAdmin(RateDisplay, ModelAdmin[Rate]):
     form = RateForm
     list_display = ["product", "shown_where", "shown_price", "starting_at", "ending_before", "rate_card"]
     list_filter = ["rate_card", "product"]
+    ordering = CHRONOLOGICAL
     list_select_related = ["product", "rate_card"]
     search_fields = ["product__name", "product__key", "where_key", "rate_card__name", "rate_card__key"]
     autocomplete_fields = ["rate_card", "product"]

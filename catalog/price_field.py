@@ -158,4 +158,4 @@ def _label(path: str) -> str:
 def _sentence(error: PriceError) -> str:
     if error.code in {"value", "type"}:
         return "write a number, such as 1250 or 0.002"
-    return error.message.replace("(null)", "(empty)")
+    return error.message

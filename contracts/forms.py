@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from django import forms
 from django.core.exceptions import ValidationError
 from django.forms import BaseInlineFormSet
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing_project.forms import InstantField, currency_input, timezone_input
 from contracts.models import Anchor, Contract, Customer, CustomerKey, timezone_name
@@ -22,7 +23,8 @@ class CustomerForm(forms.ModelForm[Customer]):
     class Meta:
         model = Customer
         fields = ["key", "name", "timezone", "email", "address", "tax_id"]
-        widgets = {"timezone": timezone_input()}
+        labels = {"timezone": "Time zone"}
+        widgets = {"timezone": timezone_input(), "address": UnfoldAdminTextareaWidget(attrs={"rows": 4})}
 
 
 class AliasFormSet(AliasFormSetBase):
@@ -57,6 +59,7 @@ class ContractForm(forms.ModelForm[Contract]):
             "anchor_date",
             "net_days",
         ]
+        labels = {"timezone": "Time zone"}
         widgets = {"timezone": timezone_input(), "currency": currency_input()}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

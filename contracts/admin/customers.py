@@ -3,17 +3,21 @@
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, F, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from unfold.decorators import action
 
 from billing_project.admin import ModelAdmin, ReadOnlyInline, TabularInline
 from contracts.current_usage import usage_this_month
 from contracts.forms import AliasFormSet, CustomerForm
 from contracts.models import Contract, Customer, CustomerKey
 from contracts.period_text import period_text
+from contracts.unclaimed import unclaimed_usage
 
 
 class AliasInline(TabularInline[CustomerKey, Customer]):
@@ -49,6 +53,14 @@ class CustomerAdmin(ModelAdmin[Customer]):
     fields = ["key", "name", "email", "address", "tax_id", "timezone"]
     inlines = [AliasInline, ContractInline]
 
+    actions_detail = ["new_contract"]
+
+    @action(  # type: ignore[untyped-decorator]
+        description="New contract", permissions=["contracts.add_contract"], icon="add"
+    )
+    def new_contract(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(f"{reverse('admin:contracts_contract_add')}?customer={object_id}")
+
     def get_readonly_fields(self, request: HttpRequest, obj: Customer | None = None) -> list[str]:
         return ["key", "usage"] if obj else []
 
@@ -83,6 +95,16 @@ class CustomerKeyAdmin(ModelAdmin[CustomerKey]):
     autocomplete_fields = ["customer"]
     fields = ["customer", "key"]
     list_select_related = ["customer"]
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(self.unclaimed)
+        return [path("unclaimed/", page, name="contracts_unclaimed"), *super().get_urls()]
+
+    def unclaimed(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = {**self.admin_site.each_context(request), "title": "Unclaimed usage"}
+        return render(request, "contracts/unclaimed.html", {**context, "unclaimed": unclaimed_usage()})
 
     def has_change_permission(self, request: HttpRequest, obj: CustomerKey | None = None) -> bool:
         return super().has_change_permission(request, obj) and not _is_main(obj)

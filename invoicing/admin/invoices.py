@@ -17,7 +17,7 @@ from billing_project.admin import ReadOnlyAdmin
 from catalog.price_text import amount_text
 from contracts.period_text import period_text
 from invoicing.admin import pages, steps
-from invoicing.admin.queue import ORDER, neighbours, tabs
+from invoicing.admin.queue import ORDER, list_url, neighbours, tabs
 from invoicing.models import Invoice, Status
 
 LABELS = {
@@ -95,6 +95,7 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
         ]
         return [
             *pages_of_one,
+            path("review/", self.admin_site.admin_view(self.review_queue), name="invoicing_review_queue"),
             path("<int:invoice>/document/", self.admin_site.admin_view(self.document), name="invoicing_document"),
             path("live/<int:contract>/", self.admin_site.admin_view(self.live_draft), name="invoicing_live_draft"),
             path("period/<int:period>/", self.admin_site.admin_view(self.period), name="invoicing_period"),
@@ -108,6 +109,9 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
         _, after = neighbours(get_object_or_404(Invoice, pk=invoice))
         done = steps.take(request, cast("User", request.user), step, invoice)
         return redirect("admin:invoicing_invoice_change", (done and "next" in request.POST and after) or invoice)
+
+    def review_queue(self, request: HttpRequest) -> HttpResponse:
+        return redirect(list_url(Status.IN_REVIEW))
 
     def document(self, request: HttpRequest, invoice: int) -> HttpResponse:
         self._may_view(request)

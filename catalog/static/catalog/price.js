@@ -29,6 +29,11 @@
     if (event.target.matches("[data-price-model]")) showModel(event.target.closest("[data-price]"));
   });
 
+  // A row that was just added stands open; unfold reads its state after this event.
+  document.addEventListener("formset:added", (event) => {
+    event.target.closest("[x-data*=openRow]")?.setAttribute("x-data", "{ openRow: true }");
+  });
+
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-price-add], [data-price-remove]");
     if (!button) return;
