@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import connection
 
 from meters.models import Aggregation
-from meters.usage_statement import Known, UsageRequest, UsageStatement
+from meters.usage_statement import CURSOR_ASK, Known, UsageRequest, UsageStatement
 
 __all__ = ["Quantity", "UsageRequest", "quantities"]
 
@@ -19,7 +19,7 @@ EXACT = Context(prec=1000, rounding=ROUND_HALF_UP)
 AVERAGE_UNIT = Decimal("1e-40")
 
 KNOWN = """
-SELECT c.xid, c.system_identifier = s.system_identifier
+SELECT c.xid, c.base_seq, c.system_identifier = s.system_identifier
 FROM meters_rollupcursor AS c, pg_control_system() AS s WHERE c.id = 1
 """
 
@@ -72,9 +72,8 @@ def quantities(requests: Sequence[UsageRequest]) -> list[Quantity]:
     """The usage asked for, by one statement for any number of requests. Groups without a matching event are absent."""
     if not requests:
         return []
-    statement = UsageStatement(requests, _known_cursor())
     measured: dict[tuple[int, tuple[str | None, ...]], _Measured] = {}
-    for ask, groups, *sums, last_time, last_key, last_value in _rows(statement.text, statement.parameters):
+    for ask, groups, *sums, last_time, last_key, last_value in _measure(requests):
         found = measured.setdefault((ask, tuple(groups)), _Measured())
         found.add(*sums)
         found.add_last(last_time, last_key, last_value)
@@ -100,9 +99,22 @@ def _average(total: Decimal, events: int) -> Decimal:
     return average.quantize(AVERAGE_UNIT, context=context) if context.flags[Inexact] else average
 
 
-def _known_cursor() -> Known:
+def known_cursor() -> Known:
     row = next(iter(_rows(KNOWN)), None)
-    return Known(xid=row[0], is_ours=row[1]) if row else Known(xid=0, is_ours=True)
+    if row is None:
+        return Known()
+    return Known(row[0], row[1]) if row[2] else Known(is_ours=False)
+
+
+def _measure(requests: Sequence[UsageRequest]) -> list[tuple[Any, ...]]:
+    while True:
+        known = known_cursor()
+        statement = UsageStatement(requests, known)
+        rows = _rows(statement.text, statement.parameters)
+        seen = next((row[2], int(row[3])) for row in rows if row[0] == CURSOR_ASK)
+        if seen == (known.xid, known.base_seq) or not known.is_ours:
+            return [row for row in rows if row[0] != CURSOR_ASK]
+        # The roller moved between the two looks; that takes it a moment once in a pass.
 
 
 def _rows(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:

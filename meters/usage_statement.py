@@ -23,32 +23,45 @@ MEASURES = (
 )
 
 SHARED = """
-WITH cursor AS MATERIALIZED ({cursor}),
-who AS MATERIALIZED (
+WITH who AS MATERIALIZED (
     SELECT given.who, s.id AS subject_id
     FROM unnest({who}, {keys}) AS given (who, key) JOIN meters_subject AS s ON s.key = given.key
     UNION ALL
     SELECT given.who, s.id FROM unnest({everyone}) AS given (who) CROSS JOIN meters_subject AS s
-), loose AS MATERIALIZED (
-    SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties, true AS is_tail
-    FROM meters_event AS e
-    WHERE {tail} AND ({times}) AND e.subject_id IN (SELECT subject_id FROM who)
-    AND NOT EXISTS (SELECT FROM meters_eventkey AS k WHERE k.key = e.key AND k.time <> e.time)
-    AND NOT EXISTS (
-        SELECT FROM meters_event AS o
-        WHERE {other_tail} AND o.key = e.key AND o.time <> e.time AND (o.xid, o.seq) < (e.xid, e.seq)
-    )
-    UNION ALL
-    SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties, false
-    FROM meters_event AS e
-    WHERE (e.xid < (SELECT xid FROM cursor) OR e.seq <= (SELECT base_seq FROM cursor))
-    AND ({edges}) AND e.subject_id IN (SELECT subject_id FROM who)
+), {tail_tables}, loose AS MATERIALIZED (
+    SELECT found.* FROM (
+        SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties, true AS is_tail
+        FROM meters_event AS e
+        WHERE {tail} AND ({times}) AND (e.subject_id IN (SELECT subject_id FROM who)) IS TRUE
+        UNION ALL
+        SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties, false
+        FROM meters_event AS e
+        WHERE {behind} AND ({edges}) AND (e.subject_id IN (SELECT subject_id FROM who)) IS TRUE
+    ) AS found,
+    -- One row that the planner takes for a thousand. Without statistics it would take thousands of loose events for a
+    -- handful, and join them by nested loops.
+    generate_series(1, (SELECT 1))
+)
+SELECT {cursor_ask} AS ask, ARRAY[]::text[] AS groups, coalesce(max(xid), 0) AS events,
+       coalesce(max(base_seq), -1)::numeric AS total, NULL::numeric AS smallest, NULL::numeric AS largest, {no_last}
+FROM meters_rollupcursor
+"""
+# In the tail two events may share an identity, and no key table says yet which one is kept: the first to come.
+TAIL_TABLES = """
+doubled AS MATERIALIZED (
+    SELECT o.key FROM meters_event AS o WHERE {beyond} GROUP BY o.key HAVING count(*) > 1
+), first_of_doubled AS MATERIALIZED (
+    SELECT DISTINCT ON (o.key) o.key, o.time FROM meters_event AS o
+    WHERE {beyond} AND (o.key IN (SELECT key FROM doubled)) IS TRUE ORDER BY o.key, o.xid, o.seq
 )
 """
-# `known` is implied by the cursor read in this snapshot; being a constant it tells the planner how short the tail is.
-TAIL = "{0}.xid >= {known} AND {0}.xid >= (SELECT xid FROM cursor) AND {0}.seq > (SELECT base_seq FROM cursor)"
-CURSOR = "SELECT coalesce(max(xid), 0) AS xid, coalesce(max(base_seq), -1) AS base_seq FROM meters_rollupcursor"
-NO_CURSOR = "SELECT 0::bigint AS xid, -1::bigint AS base_seq"
+# Subqueries, not joins: they cost the same for each event whatever the planner believes about their number.
+TAIL = """
+{beyond}
+AND coalesce((SELECT k.time FROM meters_eventkey AS k WHERE k.key = e.key), e.time) = e.time
+AND (e.key NOT IN (SELECT key FROM doubled) OR (e.key, e.time) IN (SELECT key, time FROM first_of_doubled))
+"""
+CURSOR_ASK = -1
 
 BUCKETS = """
 SELECT ask, {groups} AS groups, {measures} FROM (
@@ -88,10 +101,30 @@ class UsageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The cursor as it was just before the statement; None when there is none that means anything here."""
+    """The cursor, read before the statement so that the planner sees constants; the statement reads it again.
 
-    xid: int
-    is_ours: bool
+    Where another server moved it, buckets and cursor mean nothing: everything is read from the events.
+    """
+
+    xid: int = 0
+    base_seq: int = -1
+    is_ours: bool = True
+
+    def beyond(self, alias: str) -> str:
+        """The condition for an event that the roller has not reached."""
+        conditions = [f"{alias}.xid >= {self.xid}"] if self.xid else []
+        conditions += [f"{alias}.seq > {self.base_seq}"] if self.base_seq >= 0 else []
+        return " AND ".join(conditions) or "true"
+
+    @property
+    def tail_tables(self) -> str:
+        """What `tail` needs in the statement's WITH."""
+        return TAIL_TABLES.format(beyond=self.beyond("o"))
+
+    @property
+    def tail(self) -> str:
+        """The condition for an event `e` that the roller has not reached, and will count."""
+        return TAIL.format(beyond=self.beyond("e"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +136,10 @@ class _Asked:
 
 
 class UsageStatement:
-    """Builds the statement for any number of requests. A row: place of the request, group values, MEASURES."""
+    """Builds the statement for any number of requests. A row: place of the request, group values, MEASURES.
+
+    The row of CURSOR_ASK holds the cursor in this snapshot: where it is not the known one, the rest is worth nothing.
+    """
 
     def __init__(self, requests: Sequence[UsageRequest], known: Known) -> None:
         self.parameters = Parameters()
@@ -113,9 +149,8 @@ class UsageStatement:
             _Asked(ask, request, self._who.setdefault(request.customer_keys, len(self._who)), self._covering(request))
             for ask, request in enumerate(requests)
         ]
-        self.text = self._shared() + " UNION ALL ".join(
-            [*self._buckets("day"), *self._buckets("hour"), *self._events()]
-        )
+        branches = [self._shared(), *self._buckets("day"), *self._buckets("hour"), *self._events()]
+        self.text = " UNION ALL ".join(branches)
 
     def _covering(self, request: UsageRequest) -> Covering:
         if request.meter.built_at is not None and self._known.is_ours:
@@ -126,15 +161,16 @@ class UsageStatement:
     def _shared(self) -> str:
         add = self.parameters.add
         named = [(who, key) for keys, who in self._who.items() if keys is not None for key in dict.fromkeys(keys)]
-        known = add(self._known.xid if self._known.is_ours else 0, "bigint")
         periods = [each.request.period for each in self._asked]
         return SHARED.format(
-            cursor=CURSOR if self._known.is_ours else NO_CURSOR,
             who=add([who for who, _ in named], "int[]"),
             keys=add([key for _, key in named], "text[]"),
             everyone=add([who for keys, who in self._who.items() if keys is None], "int[]"),
-            tail=TAIL.format("e", known=known),
-            other_tail=TAIL.format("o", known=known),
+            tail_tables=self._known.tail_tables,
+            tail=self._known.tail,
+            behind=f"NOT ({self._known.beyond('e')})",
+            cursor_ask=CURSOR_ASK,
+            no_last=NO_LAST,
             times=self._in_spans((period.starting_at, period.ending_before) for period in periods),
             edges=self._in_spans(span for each in self._asked for span in each.covering.edges),
         )

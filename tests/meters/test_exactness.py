@@ -16,7 +16,7 @@ from meters.recount import find_drift
 from meters.rollup import roll_up
 from tests.meters import naive
 from tests.meters.conftest import empty
-from tests.meters.making import make_meter, usage
+from tests.meters.making import make_meter, rolled, usage
 
 START = datetime(2026, 1, 30, 22, tzinfo=UTC)
 MINUTES = 60 * 24 * 4
@@ -95,7 +95,7 @@ def test_usage_equals_a_naive_recount(
         for meter in meters:
             expected = naive.usage(meter, with_key_order(stream), ("acme", "acme-eu"), period)
             assert usage(meter, ("acme", "acme-eu"), period) == expected, step
-        while roll_up().more:
+        while rolled().more:
             pass
     assert find_drift() == []
 

@@ -17,7 +17,7 @@ from meters.ingest import IngestResult, ingest_events
 from meters.models import Conflict, DayBucket, Event, EventKey, HourBucket, Meter, RollupCursor
 from meters.recount import find_drift
 from meters.rollup import forget_old_keys, roll_up
-from tests.meters.making import at, event, make_meter, usage
+from tests.meters.making import at, event, make_meter, rolled, settled, usage
 
 T = TypeVar("T")
 
@@ -33,24 +33,24 @@ def in_thread(work: Callable[[], T]) -> Callable[[], T]:
 
 
 def everything_counted() -> None:
-    while roll_up().more:
+    while rolled().more:
         pass
     assert find_drift() == []
 
 
 def test_events_move_from_the_tail_into_buckets(committed: None) -> None:
     meter = make_meter(group_by=["model"])
-    roll_up()
+    rolled()
     ingest_events([event("a", tokens=3, model="x"), event("b", tokens="4.5", model="x"), event("c", tokens=1)])
     before = usage(meter)
     assert before == {("x",): (Decimal("7.5"), 2), (None,): (Decimal(1), 1)}
     assert not HourBucket.objects.exists()
-    result = roll_up()
+    result = rolled()
     assert (result.events, result.more, len(result.touched)) == (3, False, 1)
     assert usage(meter) == before
     assert HourBucket.objects.count() == 2
     assert DayBucket.objects.filter(meter_id=0).get().events == 3
-    assert roll_up().events == 0
+    assert rolled().events == 0
 
 
 def test_a_late_event_lands_in_its_bucket(committed: None) -> None:
@@ -58,7 +58,7 @@ def test_a_late_event_lands_in_its_bucket(committed: None) -> None:
     ingest_events([event("a", tokens=3)])
     everything_counted()
     ingest_events([event("late", tokens=4, time="2026-01-05T10:59:59.999999")])
-    result = roll_up()
+    result = rolled()
     assert {day for _, day in result.touched} == {at("2026-01-05")}
     assert usage(meter) == {(): (Decimal(7), 2)}
     assert HourBucket.objects.filter(meter_id=meter.pk).get().events == 2
@@ -66,7 +66,7 @@ def test_a_late_event_lands_in_its_bucket(committed: None) -> None:
 
 def test_a_meter_made_later_counts_history(committed: None) -> None:
     ingest_events([event("a", tokens=3), event("old", tokens=5, time="2011-06-01", customer="acme")])
-    roll_up()
+    rolled()
     meter = make_meter()
     assert usage(meter) == {(): (Decimal(3), 1)}
     everything_counted()
@@ -88,9 +88,9 @@ def test_passes_are_cut_between_transactions(committed: None) -> None:
     meter = make_meter("count", "")
     for batch in range(5):
         ingest_events([event(f"{batch}-{place}") for place in range(10)])
-    results = [roll_up(batch=15) for _ in range(4)]
+    results = [rolled(batch=15) for _ in range(4)]
     assert [(each.events, each.more) for each in results] == [(10, True), (10, True), (10, True), (10, True)]
-    results = [roll_up(batch=15), roll_up(batch=15)]
+    results = [rolled(batch=15), rolled(batch=15)]
     assert [(each.events, each.more) for each in results] == [(10, False), (0, False)]
     assert usage(meter) == {(): (Decimal(50), 50)}
 
@@ -98,14 +98,14 @@ def test_passes_are_cut_between_transactions(committed: None) -> None:
 def test_a_transaction_larger_than_a_pass_is_taken_whole(committed: None) -> None:
     ingest_events([event(str(place)) for place in range(50)])
     ingest_events([event("last")])
-    assert [roll_up(batch=5).events, roll_up(batch=5).events] == [50, 1]
+    assert [rolled(batch=5).events, rolled(batch=5).events] == [50, 1]
 
 
 class TestIdentity:
     def test_the_same_event_twice(self, committed: None) -> None:
         meter = make_meter()
         assert ingest_events([event("a", tokens=3)]) == IngestResult(1, 0)
-        roll_up()
+        rolled()
         assert ingest_events([event("a", tokens=3), event("b", tokens=1), event("a", tokens=3)]) == IngestResult(1, 2)
         assert usage(meter) == {(): (Decimal(4), 2)}
 
@@ -167,7 +167,7 @@ class TestIdentity:
 
     def test_the_window(self, committed: None, settings: object) -> None:
         ingest_events([event("a"), event("clash"), event("clash", time="2026-01-06")])
-        roll_up()
+        rolled()
         settings.METERS_IDENTITY_DAYS = -1  # type: ignore[attr-defined]
         forget_old_keys()
         kept = EventKey.objects.get()
@@ -200,7 +200,7 @@ class TestConcurrency:
             done.set()
             counted = sum(each.result(30) for each in rollers)
         assert accepted == Event.objects.count() == 4 * 15 * 20 + 20
-        while (last := roll_up()).events or last.more:
+        while (last := rolled()).events or last.more:
             counted += last.events
         assert counted == accepted
         assert find_drift() == []
@@ -229,7 +229,7 @@ class TestConcurrency:
             finish.set()
             slow.result(20)
         assert usage(meter) == {(): (Decimal(3), 2)}
-        assert roll_up().events == 2
+        assert rolled().events == 2
         assert usage(meter) == {(): (Decimal(3), 2)}
 
     def test_a_second_roller_finds_the_cursor_taken(self, committed: None) -> None:
@@ -245,6 +245,7 @@ class TestConcurrency:
         meter = make_meter()
         roll_up()
         ingest_events([event("a", tokens=3), event("a", tokens=3, time="2026-01-06")])
+        settled()
         with monkeypatch.context() as patch:
             patch.setattr(rollup, "MOVE_CURSOR", "SELECT pg_terminate_backend(pg_backend_pid()), %s, %s, %s, %s")
             with pytest.raises(Exception, match="terminating connection"):
@@ -282,7 +283,7 @@ class TestRestoredCopy:
             cursor.execute("UPDATE meters_rollupcursor SET xid = xid + 1000000000000, system_identifier = 42")
         ingest_events([event("new", tokens=11)])
         assert usage(meter) == {(): (Decimal(26), 4)}, "readers do not trust the buckets"
-        result = roll_up()
+        result = rolled()
         assert not result.busy
         assert usage(meter) == {(): (Decimal(26), 4)}
         ingest_events([event("newer", tokens=13), event("b", tokens=5, time="2026-01-07")])
