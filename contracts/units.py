@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from catalog.money import add, multiply, round_amount
-from contracts.lines import Line, Payable
+from catalog.money import add
+from catalog.prices import PerUnit
+from contracts.lines import Line, Payable, Pricing
 from contracts.products import ProductTerms
-from contracts.rating import Unrated
+from contracts.rating import Unrated, priced_line
+from contracts.terms import Agreed
 from meters.periods import Period
 
 
@@ -56,19 +58,8 @@ def conversions(
 
 
 def _conversion(unit: str, rate: UnitRate, total: Decimal, period: Period, currency: str) -> Payable:
-    exact = multiply(total, rate.rate)
-    line = Line(
-        kind="conversion",
-        product=unit,
-        name=unit,
-        group=(),
-        period=period,
-        quantity=total,
-        billed_quantity=total,
-        unit_amount=rate.rate,
-        amount=round_amount(exact, currency),
-        amount_exact=exact,
-        source=f"pricing unit {unit}",
-        rate=f"unit:{unit}",
-    )
-    return Payable(line, ProductTerms(unit, unit, kind="conversion"))
+    product = ProductTerms(unit, unit, kind="conversion")
+    agreed = Agreed(PerUnit(rate.rate), "", f"pricing unit {unit}", f"unit:{unit}")
+    pricing = Pricing(product, (), None, (), agreed, None, total)
+    line = priced_line(currency, "conversion", pricing, pricing.charged(), period, total)
+    return Payable(line, product, pricing)

@@ -1,0 +1,60 @@
+"""Spend and balance thresholds: whether one is reached, and what follows. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from catalog.money import ZERO, add, multiply, round_amount, subtract
+from contracts.balances import POSTPAID, Balance
+from contracts.deal import BalanceThreshold, SpendThreshold
+from contracts.lines import Line
+
+# Fees that are billed anyway and purchases of commits are not usage that runs away.
+SPEND = frozenset({"usage", "percent_of_spend", "minimum", "conversion", "discount", "draw", "already_invoiced"})
+
+
+@dataclass(frozen=True, slots=True)
+class Recharge:
+    """A balance is filled up by `amount` (in the balance's unit) for `charge` in the contract's currency."""
+
+    amount: Decimal
+    charge: Decimal
+
+
+def unbilled_spend(lines: Iterable[Line]) -> Decimal:
+    """What a running statement would bill for usage now: after discounts, balances and earlier threshold invoices."""
+    return add(line.amount for line in lines if line.kind in SPEND and not line.unit)
+
+
+def spend_reached(threshold: SpendThreshold | None, unbilled: Decimal) -> bool:
+    """Whether an invoice is due at once for what has accrued."""
+    return threshold is not None and unbilled >= threshold.amount
+
+
+def counted_balance(threshold: BalanceThreshold, balances: Iterable[tuple[Balance, Decimal]], at: datetime) -> Decimal:
+    """What is left for the customer at an instant, of the balances (with what is left of each) that count."""
+    return add(
+        left
+        for balance, left in balances
+        if balance.kind != POSTPAID
+        and balance.unit == threshold.unit
+        and balance.key not in threshold.excluded
+        and balance.open_at(at)
+    )
+
+
+def recharge(
+    threshold: BalanceThreshold | None, balance: Decimal, currency: str, unit_rate: Decimal | None = None
+) -> Recharge | None:
+    """The recharge that is due when the balance has fallen to the threshold; None while it has not.
+
+    `unit_rate` is what one pricing unit costs, for a threshold in one.
+    """
+    if threshold is None or balance > threshold.amount:
+        return None
+    amount = subtract(threshold.recharge_to, balance)
+    if amount <= ZERO:
+        return None
+    price = amount if unit_rate is None else multiply(amount, unit_rate)
+    return Recharge(amount, round_amount(multiply(price, threshold.paid_fraction), currency))
