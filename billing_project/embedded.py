@@ -93,7 +93,7 @@ def _start() -> None:
         made = run(cluster, "initdb", "-D", str(cluster), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
         if made.returncode:
             raise EmbeddedError(f"PostgreSQL could not make its data folder {cluster}:\n{made.stdout}")
-    options = f"-k '{sockets}' -c listen_addresses='' -c max_connections=200"
+    options = f"-k '{sockets}' -c listen_addresses='' -c max_connections=200 -c jit=off"
     options += " " + os.environ.get("COUNTINGHOUSE_POSTGRES_OPTIONS", "")
     log = home / "server.log"
     # After a kill -9 the postmaster may be a zombie for a while, and its children hold the memory until they notice.
