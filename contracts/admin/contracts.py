@@ -1,5 +1,7 @@
 """Contracts: their terms, their billing periods, the way to their live draft."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
@@ -65,6 +67,9 @@ class ContractAdmin(ModelAdmin[Contract]):
     conditional_fields = {"anchor_date": "billing_anchor == 'date'"}
     inlines = [BillingPeriodInline]
     actions_detail = ["live_draft"]
+
+    def get_inlines(self, request: HttpRequest, obj: Contract | None) -> Any:
+        return self.inlines if obj else []
 
     def get_readonly_fields(self, request: HttpRequest, obj: Contract | None = None) -> list[str]:
         return ["key", "customer", "currency"] if obj else []

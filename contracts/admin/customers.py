@@ -61,6 +61,9 @@ class CustomerAdmin(ModelAdmin[Customer]):
     def new_contract(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(f"{reverse('admin:contracts_contract_add')}?customer={object_id}")
 
+    def get_inlines(self, request: HttpRequest, obj: Customer | None) -> Any:
+        return self.inlines if obj else [AliasInline]
+
     def get_readonly_fields(self, request: HttpRequest, obj: Customer | None = None) -> list[str]:
         return ["key", "usage"] if obj else []
 
