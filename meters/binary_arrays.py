@@ -18,6 +18,11 @@ _length = struct.Struct(">i").pack
 _timestamp = struct.Struct(">iq").pack
 
 
+def microseconds(times: Sequence[datetime]) -> list[int]:
+    """Times as PostgreSQL counts them."""
+    return [(time - EPOCH) // MICROSECOND for time in times]
+
+
 class BinaryArray:
     """The bytes of an array."""
 
@@ -41,8 +46,9 @@ class IntArray(BinaryArray):
 
 
 class TimestampArray(BinaryArray):
-    def __init__(self, values: Sequence[datetime]) -> None:
-        body = b"".join([_timestamp(8, (value - EPOCH) // MICROSECOND) for value in values])
+    def __init__(self, values: Sequence[int]) -> None:
+        """From microseconds, as `microseconds` makes them."""
+        body = b"".join([_timestamp(8, value) for value in values])
         super().__init__(TIMESTAMPTZ, len(values), body)
 
 

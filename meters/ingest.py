@@ -6,32 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakSet
 
-import psycopg
 from django.db import connection
 from django.utils import timezone
 
-from meters import binary_arrays as arrays
 from meters import partitions
 from meters.dictionary import event_types, subjects
+from meters.event_rows import EventRows
 from meters.events import Event, Rejection, printable
 
 CHUNK = 10_000
 
-ARRAYS = "unnest(%s::uuid[], %s::int[], %s::int[], %s::timestamptz[], %s::jsonb[])"
-INSERT = f"""
-INSERT INTO meters_event (key, subject_id, event_type_id, time, properties)
-SELECT * FROM {ARRAYS} ON CONFLICT DO NOTHING
-"""  # noqa: S608
-# The stored event is the same, or it is another under the same identity and time. Rows come in the order sent.
-DIFFERENT = f"""
-SELECT sent.place::int - 1
-FROM {ARRAYS} WITH ORDINALITY AS sent (key, subject_id, event_type_id, time, properties, place)
-JOIN meters_event AS kept ON kept.time = sent.time AND kept.key = sent.key
-WHERE (kept.subject_id, kept.event_type_id, kept.properties)
-   IS DISTINCT FROM (sent.subject_id, sent.event_type_id, sent.properties)
-"""  # noqa: S608
 CONFLICT = """
 INSERT INTO meters_conflict
     (kind, key, digest, source, event_id, customer, event_type, time, kept_time, properties, seen_at)
@@ -49,8 +34,6 @@ FROM unnest(%(digests)s::uuid[], %(times)s::int[], %(ids)s::text[], %(paths)s::t
 ON CONFLICT (digest) DO UPDATE
 SET last_at = excluded.last_at, times = meters_rejectedevent.times + excluded.times, sender = excluded.sender
 """
-
-_registered: WeakSet[psycopg.Connection[Any]] = WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,37 +61,12 @@ def ingest_events(events: Sequence[Event]) -> IngestResult:
 def _ingest_chunk(events: Sequence[Event]) -> tuple[int, list[int]]:
     customers = subjects.ids([event.customer for event in events])
     types = event_types.ids([event.type for event in events])
-    # In one order for all writers: two batches that share events would wait for each other otherwise.
-    order = sorted((event.time, event.key, place) for place, event in enumerate(events))
-    times = [time for time, _, _ in order]
-    partitions.ensure_for(times)
-    ordered = [events[place] for _, _, place in order]
-    values = (
-        arrays.UuidArray([key for _, key, _ in order]),
-        arrays.IntArray([customers[event.customer] for event in ordered]),
-        arrays.IntArray([types[event.type] for event in ordered]),
-        arrays.TimestampArray(times),
-        arrays.JsonbArray([event.properties for event in ordered]),
-    )
-    with connection.wrap_database_errors, _cursor() as cursor:
-        accepted = cursor.execute(INSERT, values, prepare=True).rowcount
-        if accepted == len(events):
-            return accepted, []
-        clashing = [place for (place,) in cursor.execute(DIFFERENT, values, prepare=True)]
+    rows = EventRows.of(events, customers, types)
+    partitions.ensure_for([events[place].time for place in rows.places])
+    accepted, clashing = rows.write()
     if clashing:
-        _record_conflicts([(ordered[place], order[place][1]) for place in clashing])
-    return accepted, [order[place][2] for place in clashing]
-
-
-def _cursor() -> psycopg.Cursor[Any]:
-    """Django's own cursors send parameters as text inside the statement; this one prepares and binds them."""
-    connection.close_if_health_check_failed()
-    connection.ensure_connection()
-    raw = connection.connection
-    if raw not in _registered:
-        arrays.register(raw.adapters)
-        _registered.add(raw)
-    return psycopg.Cursor(raw)
+        _record_conflicts([(events[rows.places[row]], rows.keys[row]) for row in clashing])
+    return accepted, [rows.places[row] for row in clashing]
 
 
 def record_rejections(rejected: Sequence[Rejection], sender: str) -> None:
