@@ -91,9 +91,12 @@ def test_small_batches_are_not_copied(committed: None, copies: list[bool]) -> No
     assert copies == []
 
 
-def test_a_connection_the_server_closed_is_replaced_before_it_is_used(committed: None) -> None:
+def test_a_connection_the_server_closed_is_replaced_before_it_is_used(
+    committed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ingest_events(batch(1))
     with psycopg.connect(**connection.get_connection_params()) as other:
         other.execute("SELECT pg_terminate_backend(%s, 5000)", [connection.connection.info.backend_pid])
-    connection.health_check_enabled, connection.health_check_done = True, False
+    monkeypatch.setattr(connection, "health_check_enabled", True)  # as at the start of a request
+    monkeypatch.setattr(connection, "health_check_done", False)
     assert ingest_events(batch(2)) == IngestResult(COPY_MIN_ROWS, 0)

@@ -1,0 +1,171 @@
+"""How many events a second come in over HTTP, beside bare COPY over two connections into the same table.
+
+Product and limit take turns; at batch 1 the limit is single-row inserts, each with its own commit. At batch 1,000 the
+naive endpoint runs too. With several stages of `--rows` the same table grows between them.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING
+
+import psycopg
+from django.utils import timezone
+
+from billing_project.models import ApiKey
+from meters import partitions
+from tests.benchmarks import processes
+from tests.benchmarks.database import fill_dictionaries, fill_events, server_settings
+from tests.benchmarks.processes import cpu_seconds, measure, rate
+from tests.benchmarks.report import Result, Row, median, percentile, table
+from tests.benchmarks.stream import RUN, month_before
+from tests.benchmarks.worker import Plan, Seen
+
+if TYPE_CHECKING:
+    from tests.benchmarks.__main__ import Options
+
+ROWS = [0]
+BATCHES = [1000, 100, 1]
+TARGETS = {1000: 0.5, 100: 0.4, 1: 0.4}
+NAIVE_TARGET = 5
+# How much to prepare: more than any machine this is likely to run on can take.
+MOST = {"copy": 300_000, "insert": 6_000, "post": 300_000, "naive": 60_000}
+CONNECTIONS = {1: 64}
+
+
+@dataclass(slots=True)
+class Side:
+    """One way in: its rates, and the CPU time of the web server and of the database, in microseconds an event."""
+
+    rates: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    web: list[float] = field(default_factory=list)
+    database: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        return median(self.rates)
+
+
+class Ingest:
+    """Runs one way in after the other, in turns."""
+
+    def __init__(self, options: "Options", port: int, web: int) -> None:
+        self.options = options
+        self.secret = ApiKey.issue("Benchmark", ["ingest"])[1]
+        self.month = month_before(timezone.now())
+        self._port, self._web = port, web
+        self._postmaster = processes.postmaster(options.url)
+        self._numbers = count(1)
+        self._seconds = options.seconds * options.scale
+
+    def round(self, batch: int, sides: dict[str, Side]) -> None:
+        for name, side in sides.items():
+            self._measure(side, self._plans(name, batch))
+
+    def _plans(self, name: str, batch: int) -> list[Plan]:
+        kind = "insert" if name == "limit" and batch == 1 else "copy" if name == "limit" else "post"
+        many = 2 if name == "limit" else 1
+        most = MOST["naive" if name == "naive" else kind]
+        size = max(1, int(most * self._seconds / batch)) if batch > 1 else int(min(most, 30_000) * self._seconds)
+        return [
+            Plan(
+                kind=kind,
+                batch=batch,
+                first=next(self._numbers) * RUN,
+                batches=size,
+                seconds=self._seconds,
+                starting_at=self.month.replace(day=28).isoformat(),
+                port=self._port,
+                path="/naive/events" if name == "naive" else "/api/v1/events",
+                secret=self.secret,
+                connections=CONNECTIONS.get(batch, 16),
+            )
+            for _ in range(many)
+        ]
+
+    def _measure(self, side: Side, plans: list[Plan]) -> None:
+        before = self._cpu()
+        seen = measure(plans)
+        after = self._cpu()
+        _must_be_clean(seen)
+        events = sum(each.events for each in seen)
+        side.rates.append(rate(seen))
+        side.latencies += [each for one in seen for each in one.latencies]
+        side.web.append((after[0] - before[0]) / events * 1e6)
+        side.database.append((after[1] - before[1]) / events * 1e6)
+
+    def _cpu(self) -> tuple[float, float]:
+        return cpu_seconds(self._web), cpu_seconds(self._postmaster) if self._postmaster else 0.0
+
+
+def _must_be_clean(seen: list[Seen]) -> None:
+    for each in seen:
+        if set(each.answers) - {"200", "202", "204"}:
+            raise RuntimeError(f"The server answered {each.answers}: {each.refused}")
+
+
+def run(options: "Options") -> tuple[Result, str]:
+    stages = options.rows or ROWS
+    batches = options.batch or BATCHES
+    measured: dict[tuple[int, int], dict[str, Side]] = {}
+    with psycopg.connect(options.url, autocommit=True) as connection, processes.web_server() as (port, pid):
+        fill_dictionaries(connection)
+        ingest = Ingest(options, port, pid)
+        partitions.ensure([ingest.month])
+        there = 0
+        for rows in stages:
+            if rows > there:
+                print(f"filling up to {rows:,} events ...", file=sys.stderr)
+                fill_events(connection, there + 1, rows, ingest.month, max(stages))
+                there = rows
+            for batch in batches:
+                names = ["limit", "product", "naive"] if batch == max(batches) > 1 else ["limit", "product"]
+                sides = measured[rows, batch] = {name: Side() for name in names}
+                for _ in range(options.rounds):
+                    ingest.round(batch, sides)
+        return _result(options, measured, server_settings(connection))
+
+
+def _result(
+    options: "Options", measured: dict[tuple[int, int], dict[str, Side]], settings: dict[str, str]
+) -> tuple[Result, str]:
+    rows, batch = next(iter(measured))
+    first = measured[rows, batch]
+    figures = {
+        name: {f"{batch}@{rows}": round(sides[name].rate) for (rows, batch), sides in measured.items() if name in sides}
+        for name in ("product", "limit", "naive")
+    }
+    result = Result(
+        name="ingest",
+        scale=options.scale,
+        product={"rate": first["product"].rate, **figures["product"]},
+        limit={"rate": first["limit"].rate, **figures["limit"]},
+        ratio=first["product"].rate / first["limit"].rate,
+        target=TARGETS.get(batch, 0.4),
+        unit="events/s",
+        details={"naive": figures["naive"], "server": settings},
+    )
+    head = ["rows", "batch", "limit /s", "product /s", "ratio", "target", "p50 ms", "p99 ms", "us web", "us database"]
+    head += ["us database, limit", "naive /s", "product / naive"]
+    return result, f"{settings}\n\n" + table(head, [_row(*key, sides) for key, sides in measured.items()])
+
+
+def _row(rows: int, batch: int, sides: dict[str, Side]) -> Row:
+    product, limit = sides["product"], sides["limit"]
+    naive = sides["naive"].rate if "naive" in sides else 0.0
+    return [
+        rows,
+        batch,
+        limit.rate,
+        product.rate,
+        product.rate / limit.rate,
+        TARGETS.get(batch, ""),
+        percentile(product.latencies, 0.5) * 1e3,
+        percentile(product.latencies, 0.99) * 1e3,
+        median(product.web),
+        median(product.database),
+        median(limit.database),
+        naive or "",
+        product.rate / naive if naive else "",
+    ]
