@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # rest_framework.views loads this module through its settings
 
 CACHE_SECONDS = 30
 MEDIA_TYPE = "application/problem+json"
+# Ours, and those of other systems' clients.
+PATHS = ("/api/", "/v1/", "/v2/", "/ingest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,14 @@ class BearerKeyAuthentication(BaseAuthentication):
             return None
         if scheme.lower() != "bearer" or not secret.strip():
             raise exceptions.AuthenticationFailed("Send the header `Authorization: Bearer KEY`.", "malformed_key")
-        caller = keys.get(secret.strip())
+        caller = self.caller(secret.strip())
         if not caller:
             raise exceptions.AuthenticationFailed("This API key is unknown or revoked.", "unknown_key")
         pghistory.context(api_key=caller.prefix)
         return AnonymousUser(), caller
+
+    def caller(self, secret: str) -> Caller | None:
+        return keys.get(secret)
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="api"'
@@ -204,14 +209,14 @@ def _answer(status: int, detail: str, problems: Sequence[Problem]) -> Response:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if not request.path.startswith("/api/"):
+    if not request.path.startswith(PATHS):
         return defaults.page_not_found(request, exception)
     body = problem(404, "There is nothing at this address.", [Problem("", "not_found", "Not found.")])
     return JsonResponse(body, status=404, content_type=MEDIA_TYPE)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    if not request.path.startswith("/api/"):
+    if not request.path.startswith(PATHS):
         return defaults.server_error(request)
     body = problem(500, "The server failed; the failure has been logged.", [Problem("", "error", "Server error.")])
     return JsonResponse(body, status=500, content_type=MEDIA_TYPE)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 from pghistory.middleware import HistoryMiddleware as EveryRequest
 
-INGESTION = "/api/v1/events"
+INGESTION = ("/api/v1/events", "/v1/", "/v2/", "/ingest")
 
 
 class HistoryMiddleware(EveryRequest):

@@ -45,6 +45,10 @@ class JsonParser(_EventParser):
     media_type = "application/json"
 
 
+class FormParser(_EventParser):
+    media_type = "application/x-www-form-urlencoded"
+
+
 class CloudEventParser(_EventParser):
     media_type = "application/cloudevents+json"
     batch = False

@@ -33,12 +33,12 @@ class Taken:
             ],
         }
 
-    def refusal(self) -> dict[str, Any]:
+    def refusal(self, status: int = HTTPStatus.BAD_REQUEST) -> dict[str, Any]:
         """A problem that names every refused event."""
         kept = self.result.accepted + self.result.duplicates
         detail = f"{len(self.rejected)} of {len(self.rejected) + kept} events were rejected; the others are stored."
         problems = [Problem(self._path(one), one.code, one.message) for one in self.rejected]
-        return problem(HTTPStatus.BAD_REQUEST, detail, problems, **self.report())
+        return problem(status, detail, problems, **self.report())
 
     def _path(self, one: Rejection) -> str:
         return one.path if self.single else f"[{one.index}]" + (f".{one.path}" if one.path else "")

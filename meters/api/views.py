@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from http import HTTPStatus
 
+from django.http import HttpResponse
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -15,8 +18,11 @@ from billing_project.models import Scope
 from meters.api import serializers
 from meters.api.parsers import Body, CloudEventBatchParser, CloudEventParser, JsonParser
 from meters.api.taking import take
-from meters.events import Decoded, TooManyEventsError, decode
+from meters.api.vendors import LAGO, take_in
+from meters.events import TooManyEventsError, decode
 from meters.exact_json import MalformedError
+from meters.wire import cloudevents, lago
+from meters.wire.reading import Arrival
 
 EXAMPLE = {
     "specversion": "1.0",
@@ -36,9 +42,19 @@ PLAIN = {
 }
 
 
+class Negotiation(DefaultContentNegotiation):
+    """In binary mode the body's content type is that of the data, which clients tend to leave out: it is JSON."""
+
+    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser | None:  # type: ignore[override]
+        if cloudevents.is_binary(request.headers, request.content_type):
+            return JsonParser()
+        return super().select_parser(request, parsers)
+
+
 class EventsView(APIView):
     permission_classes = [requires(Scope.INGEST)]
     parser_classes = [CloudEventBatchParser, CloudEventParser, JsonParser]
+    content_negotiation_class = Negotiation
 
     @extend_schema(
         operation_id="ingest_events",
@@ -75,9 +91,15 @@ class EventsView(APIView):
             OpenApiExample("Plain JSON", [PLAIN], media_type="application/json", request_only=True),
         ],
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponse | Response:
         try:
-            decoded = _decoded(request.data)
+            body = _body(request)
+            if cloudevents.is_binary(request.headers, request.content_type):
+                decoded = cloudevents.decode(request.headers, body.content, Arrival(timezone.now()))
+            elif body.single and body.batch and lago.is_event(body.content):
+                return take_in(LAGO, request)
+            else:
+                decoded = decode(body.content, now=timezone.now(), single=body.single, batch=body.batch)
         except TooManyEventsError as error:
             raise TooLarge(error.message, error.code) from None
         except MalformedError as error:
@@ -94,10 +116,10 @@ def _sender(request: Request) -> str:
     return request.auth.name if isinstance(request.auth, Caller) else ""
 
 
-def _decoded(body: object) -> Decoded:
+def _body(request: Request) -> Body:
     # Without a body the parsers are not asked at all.
-    given = body if isinstance(body, Body) else Body(b"", single=True, batch=True)
-    return decode(given.content, now=timezone.now(), single=given.single, batch=given.batch)
+    given = request.data
+    return given if isinstance(given, Body) else Body(b"", single=True, batch=True)
 
 
 def _refuse(detail: str, problems: Sequence[Problem]) -> Response:

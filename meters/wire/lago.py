@@ -3,6 +3,7 @@
 The time is in seconds since 1970, a number or numeric text, and may be left out.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,13 @@ from meters.wire.reading import MOST, Arrival, iso, make, moment, one_of, proper
 
 ID = "transaction_id"
 AMOUNT = "precise_total_amount_cents"
+
+_wrapped = re.compile(rb'\s*{\s*"event"\s*:\s*[^"\s]')
+
+
+def is_event(body: bytes) -> bool:
+    """Whether a body is one event of Lago's; the path is shared with CloudEvents, whose attributes are no objects."""
+    return _wrapped.match(body) is not None
 
 
 def decode(body: bytes, arrival: Arrival) -> Decoded:

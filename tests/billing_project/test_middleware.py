@@ -11,7 +11,12 @@ from billing_project.middleware import HistoryMiddleware
 
 @pytest.mark.parametrize(
     ("path", "tracked"),
-    [("/admin/catalog/rate/add/", True), ("/api/v1/events", False), ("/api/v1/events/batch", False)],
+    [
+        ("/admin/catalog/rate/add/", True),
+        ("/api/v1/events", False),
+        ("/api/v1/events/batch", False),
+        ("/v1/ingest", False),
+    ],
 )
 def test_only_ingestion_goes_without_history(path: str, tracked: bool) -> None:
     seen: list[dict[str, object] | None] = []
