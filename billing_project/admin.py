@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.checks import ModelAdminChecks
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
@@ -68,6 +69,8 @@ FORM_FIELDS: dict[type[Field[Any, Any]], dict[str, Any]] = {
 class ModelAdmin(UnfoldModelAdmin[M]):
     """An editable list. Its history is the database's own record: who changed what, from where."""
 
+    # Unfold's looks permissions up in the database, in every command: `migrate` would need its own result.
+    checks_class = ModelAdminChecks
     formfield_overrides = FORM_FIELDS
     warn_unsaved_form = True
     list_filter_submit = True
