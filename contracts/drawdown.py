@@ -59,7 +59,7 @@ def paid_order(payable: Payable) -> tuple[object, ...]:
     """The order in which lines are paid: kind, earlier slice, higher unit price, name."""
     line = payable.line
     return (
-        KIND_ORDER[line.kind],
+        KIND_ORDER.get(line.kind, len(KIND_ORDER)),
         line.period.starting_at,
         -_unit_price(line),
         line.name,
