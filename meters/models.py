@@ -1,5 +1,6 @@
 """What happened, and how it is measured. Events and buckets lie in hand-made tables: migrations/0002_storage.py."""
 
+from datetime import datetime
 from typing import ClassVar
 
 import pgtrigger
@@ -95,6 +96,13 @@ class Meter(models.Model):
 
     def __str__(self) -> str:
         return self.name or self.key
+
+    def archive(self, now: datetime) -> bool:
+        """Whether it was this call that archived the meter."""
+        return Meter.objects.filter(pk=self.pk, archived_at=None).update(archived_at=now) == 1
+
+    def bring_back(self) -> bool:
+        return Meter.objects.filter(pk=self.pk).exclude(archived_at=None).update(archived_at=None) == 1
 
     def clean(self) -> None:
         clean_definition(self)

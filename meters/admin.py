@@ -1,0 +1,244 @@
+"""The pages of meters and of what arrived: events, customer keys, rejected events, conflicts."""
+
+import uuid
+from datetime import datetime
+from typing import Any, TypeVar
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db.models import JSONField, Model, QuerySet, TextField
+from django.db.models.functions import Cast
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from unfold.contrib.filters.admin import RangeDateTimeFilter, RelatedDropdownFilter
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from billing_project.admin import ModelAdmin, ReadOnlyAdmin, button
+from meters.activity import newest_of
+from meters.definition import MEANING
+from meters.meter_usage import usage_of
+from meters.models import Conflict, Event, EventKey, Meter, RejectedEvent, Subject
+
+M = TypeVar("M", bound=Model)
+NEWEST = 10_000
+COUNTED = 1_000
+LATEST = 20
+
+
+class SpanFilter(RangeDateTimeFilter):  # type: ignore[misc]
+    """From an instant until before another; a date alone is its midnight. The skin's own filter forgets the zone."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        bounds = {"gte": self._instant("from"), "lt": self._instant("to")}
+        return queryset.filter(**{f"{self.parameter_name}__{name}": at for name, at in bounds.items() if at})
+
+    def _instant(self, end: str) -> datetime | None:
+        day, time = (self.used_parameters.get(f"{self.parameter_name}_{end}_{part}") or "" for part in (0, 1))
+        try:
+            return timezone.make_aware(datetime.fromisoformat(f"{day} {time}".strip())) if day else None
+        except ValueError:
+            return None
+
+
+@admin.register(Meter)
+class MeterAdmin(ModelAdmin[Meter]):
+    formfield_overrides = {**ModelAdmin.formfield_overrides, JSONField: {"widget": UnfoldAdminTextareaWidget}}
+    list_display = ["name", "key", "measures", "event_types_shown", "groups_shown", "state"]
+    list_filter = ["aggregation", ("archived_at", admin.EmptyFieldListFilter)]
+    search_fields = ["name", "key"]
+    actions_detail = ["archive", "bring_back"]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Meter | None = None) -> Any:
+        definition = [
+            (None, {"fields": ["name", "key"]}),
+            ("Which events count", {"fields": ["event_types", "filters"]}),
+            ("For how much", {"fields": ["aggregation", "value_property"]}),
+            ("Split", {"fields": ["group_by"]}),
+        ]
+        if obj is None:
+            return definition
+        return [*definition, ("State", {"fields": ["state", "created_at"]}), ("Usage", {"fields": ["usage"]})]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Meter | None = None) -> list[str]:
+        return [*MEANING, "state", "created_at", "usage"] if obj else []
+
+    def has_delete_permission(self, request: HttpRequest, obj: Meter | None = None) -> bool:
+        return False  # invoices name it; one no longer wanted is archived
+
+    @admin.display(description="Measures", ordering="aggregation")
+    def measures(self, meter: Meter) -> str:
+        return " ".join(filter(None, [meter.aggregation, meter.value_property and f"of {meter.value_property}"]))
+
+    @admin.display(description="Event types")
+    def event_types_shown(self, meter: Meter) -> str:
+        return ", ".join(meter.event_types)
+
+    @admin.display(description="Group by")
+    def groups_shown(self, meter: Meter) -> str:
+        return ", ".join(meter.group_by) or "–"
+
+    @admin.display(description="State")
+    def state(self, meter: Meter) -> str:
+        if meter.archived_at:
+            return f"Archived on {meter.archived_at:%Y-%m-%d}"
+        return "Ready" if meter.built_at else "History is being counted"
+
+    @admin.display(description="")
+    def usage(self, meter: Meter) -> str:
+        found = usage_of(meter, timezone.now())
+        tables = [("Everybody, by month (UTC)", found.months), ("This month, by customer key", found.customers)]
+        return render_to_string("meters/usage.html", {"tables": tables, "measure": self.measures(meter)})
+
+    @button(
+        "Archive",
+        permission="change",
+        confirm="The meter is no longer offered for new products. It goes on counting for those that use it.",
+        icon="archive",
+    )
+    def archive(self, request: HttpRequest, object_id: str) -> str:
+        meter = Meter.objects.get(pk=object_id)
+        return f"{meter} is archived." if meter.archive(timezone.now()) else f"{meter} was archived before."
+
+    @button("Bring back", permission="change", confirm="The meter is offered for new products again.", icon="unarchive")
+    def bring_back(self, request: HttpRequest, object_id: str) -> str:
+        meter = Meter.objects.get(pk=object_id)
+        return f"{meter} is back." if meter.bring_back() else f"{meter} was not archived."
+
+
+class BoundedPaginator(Paginator[Any]):
+    """Counts no further than is worth paging through."""
+
+    @cached_property
+    def count(self) -> int:
+        found: QuerySet[Any] = self.object_list  # type: ignore[assignment]
+        return len(found.order_by().values_list("pk")[:COUNTED])
+
+
+class BoundedAdmin(ReadOnlyAdmin[Any]):
+    """A list too long to count."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+
+
+@admin.register(Event)
+class EventAdmin(BoundedAdmin):
+    """Events have no index but their time: every list here reads a bounded number of them."""
+
+    list_display = ["time", "customer", "type", "shown_properties", "key"]
+    list_display_links = None
+    list_filter = [("time", SpanFilter), ("event_type", RelatedDropdownFilter)]
+    list_select_related = ["subject", "event_type"]
+    search_fields = ["subject__key"]
+    search_help_text = (
+        "A customer key, or the key of one event. Without either, or a time, these are the newest "
+        f"{NEWEST:,} events; counted are {COUNTED:,} at most."
+    )
+    ordering = ["-time", "-key"]
+    sortable_by: list[str] = []
+    fields = ["key", "time", "customer", "type", "shown_properties"]
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
+        found = _as_text(super().get_queryset(request))
+        if request.GET.get("q") or any(request.GET.get(name) for name in request.GET if name.startswith("time_")):
+            return found
+        oldest = Event.objects.order_by("-time").values_list("time", flat=True)[NEWEST : NEWEST + 1].first()
+        return found.filter(time__gt=oldest) if oldest else found
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Event], search_term: str
+    ) -> tuple[QuerySet[Event], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        key = _uuid(term)
+        if key:
+            return queryset.filter(key=key, time__in=_times_of(key)), False
+        return queryset.filter(newest_of([term], COUNTED)), False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Event | None:
+        key = _uuid(object_id)
+        return _as_text(Event.objects.filter(key=key, time__in=_times_of(key))).first() if key else None
+
+    @admin.display(description="Customer key")
+    def customer(self, event: Event) -> str:
+        return event.subject.key
+
+    @admin.display(description="Event type")
+    def type(self, event: Event) -> str:
+        return event.event_type.name
+
+    @admin.display(description="Properties")
+    def shown_properties(self, event: Event) -> str:
+        return getattr(event, "text", "")
+
+
+@admin.register(Subject)
+class SubjectAdmin(BoundedAdmin):
+    list_display = ["key"]
+    search_fields = ["key__exact"]
+    search_help_text = "The whole customer key."
+    fields = ["key", "latest"]
+    readonly_fields = fields
+
+    @admin.display(description="Latest events")
+    def latest(self, subject: Subject) -> str:
+        found = _as_text(Event.objects.filter(newest_of([subject.key], LATEST)))
+        newest = found.select_related("event_type").order_by("-time", "-key")[:LATEST]
+        rows = [(event.time, event.event_type.name, getattr(event, "text", "")) for event in newest]
+        return render_to_string("meters/latest.html", {"rows": rows})
+
+
+@admin.register(RejectedEvent)
+class RejectedEventAdmin(BoundedAdmin):
+    list_display = ["last_at", "event_id", "code", "path", "message", "times", "sender"]
+    list_filter = ["code", ("last_at", SpanFilter)]
+    search_fields = ["event_id"]
+    search_help_text = "Part of an event's id."
+    fields = ["event_id", "code", "path", "message", "times", "first_at", "last_at", "sender", "sent"]
+    readonly_fields = fields
+
+    @admin.display(description="What was sent")
+    def sent(self, event: RejectedEvent) -> str:
+        return format_html('<pre style="white-space:pre-wrap;overflow-wrap:anywhere">{}</pre>', event.body[:20_000])
+
+
+@admin.register(Conflict)
+class ConflictAdmin(BoundedAdmin):
+    list_display = ["seen_at", "kind", "customer", "event_type", "time", "kept_time", "event_id"]
+    list_filter = ["kind", ("seen_at", SpanFilter)]
+    search_fields = ["customer", "event_id"]
+    fields = [
+        "kind", "event_id", "source", "key", "customer", "event_type", "time", "kept_time", "shown_properties",
+        "seen_at",
+    ]  # fmt: skip
+    readonly_fields = fields
+
+    @admin.display(description="Properties")
+    def shown_properties(self, conflict: Conflict) -> str:
+        return getattr(conflict, "text", "")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Conflict]:
+        return _as_text(super().get_queryset(request))
+
+
+def _as_text(found: QuerySet[M]) -> QuerySet[M]:
+    """With the properties as the database writes them: Python would read their numbers as binary floats."""
+    return found.defer("properties").annotate(text=Cast("properties", TextField()))
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def _times_of(key: uuid.UUID) -> list[datetime]:
+    """Where an event with this key can lie: a key alone has no index among the events."""
+    return list(EventKey.objects.filter(key=key).values_list("time", flat=True))
