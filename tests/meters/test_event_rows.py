@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, connections
 
 from meters import event_rows
 from meters.event_rows import CLEAN_BATCHES, COPY_MIN_ROWS, EventRows
@@ -97,6 +97,6 @@ def test_a_connection_the_server_closed_is_replaced_before_it_is_used(
     ingest_events(batch(1))
     with psycopg.connect(**connection.get_connection_params()) as other:
         other.execute("SELECT pg_terminate_backend(%s, 5000)", [connection.connection.info.backend_pid])
-    monkeypatch.setattr(connection, "health_check_enabled", True)  # as at the start of a request
-    monkeypatch.setattr(connection, "health_check_done", False)
+    monkeypatch.setattr(connections["default"], "health_check_enabled", True)  # as at the start of a request
+    monkeypatch.setattr(connections["default"], "health_check_done", False)
     assert ingest_events(batch(2)) == IngestResult(COPY_MIN_ROWS, 0)
