@@ -1,0 +1,64 @@
+"""Thresholds and entitlements: when one is reached, what may still be used."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from contracts.deal import Allowance, Setting, Switch
+from contracts.deal_format import parse_deal
+from contracts.entitlements import check, reset_period
+from contracts.proration import Calendar
+from contracts.thresholds import recharge, spend_reached, unbilled_spend
+from tests.contracts.worked import ZONE, D, bill, day, unit
+
+
+def test_spend_is_what_usage_would_cost_now() -> None:
+    deal = parse_deal({"spend_threshold": {}}, ZONE)
+    terms = {"credits": [{"key": "c", "access": [{"amount": "30"}]}], "discounts": [{"percent": "10"}]}
+    spent = unbilled_spend(bill({"calls": unit("1")}, terms, ("calls", day(2), "140")).lines)
+    assert spent == D("96.00")
+    assert not spend_reached(deal.spend_threshold, spent)
+    assert spend_reached(deal.spend_threshold, D(100))
+    assert not spend_reached(None, D(10**6))
+
+
+def test_a_balance_is_filled_up_when_it_falls_to_the_threshold() -> None:
+    terms = parse_deal({"balance_threshold": {"amount": "5", "recharge_to": "20"}}, ZONE).balance_threshold
+    assert recharge(terms, D("5.01"), "USD") is None
+    due = recharge(terms, D(5), "USD")
+    assert due is not None
+    assert (due.amount, due.charge) == (D(15), D("15.00"))
+    assert recharge(None, D(0), "USD") is None
+
+
+@pytest.mark.parametrize(
+    ("soft", "used", "has_access", "left", "overage"),
+    [(False, "0", True, "10", "0"), (False, "10", False, "0", "0"), (True, "12", True, "0", "2")],
+)
+def test_an_allowance(soft: bool, used: str, has_access: bool, left: str, overage: str) -> None:
+    grant = check(Allowance(feature="calls", meter="calls", limit=D(10), soft=soft), D(used))
+    assert (grant.has_access, grant.left, grant.overage) == (has_access, D(left), D(overage))
+
+
+def test_switches_and_settings() -> None:
+    assert check(Switch(feature="sso")).has_access
+    assert not check(Switch(feature="sso", enabled=False)).has_access
+    assert check(Setting(feature="plan", value="pro")).value == "pro"
+
+
+@pytest.mark.parametrize(
+    ("reset", "start", "end"),
+    [
+        ("minute", "2026-03-17T10:30:00", "2026-03-17T10:31:00"),
+        ("hour", "2026-03-17T10:00:00", "2026-03-17T11:00:00"),
+        ("day", "2026-03-17T00:00:00", "2026-03-18T00:00:00"),
+        ("week", "2026-03-16T00:00:00", "2026-03-23T00:00:00"),
+        ("month", "2026-03-01T00:00:00", "2026-04-01T00:00:00"),
+        ("year", "2026-01-15T00:00:00", "2027-01-15T00:00:00"),
+        ("never", "2026-01-15T00:00:00", "9999-12-31T23:59:59.999999"),
+    ],
+)
+def test_reset_periods(reset: str, start: str, end: str) -> None:
+    allowance = Allowance(feature="calls", meter="calls", limit=D(10), reset=reset)  # type: ignore[arg-type]
+    period = reset_period(allowance, Calendar(ZONE, day(15)), datetime(2026, 3, 17, 10, 30, 5, tzinfo=UTC))
+    assert (period.starting_at.isoformat()[:-6], period.ending_before.isoformat()[:-6]) == (start, end)
