@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.db import connection
 from django.db.models import Count, F, Q, QuerySet
+from django.db.models.expressions import Combinable
 from django.forms import BaseModelFormSet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -76,7 +77,7 @@ class RateDisplay:
 
 
 # Rates since ever come first.
-CHRONOLOGICAL = ["product__name", "where_key", F("starting_at").asc(nulls_first=True)]
+CHRONOLOGICAL: list[str | Combinable] = ["product__name", "where_key", F("starting_at").asc(nulls_first=True)]
 
 
 class RateInline(RateDisplay, StackedInline[Rate, RateCard]):

@@ -1,5 +1,6 @@
 """Invoices: the list, the page of one with its buttons, its live draft and its document."""
 
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any, cast
 
@@ -44,6 +45,28 @@ class NeedsLookFilter(admin.SimpleListFilter):
         return queryset.filter(attention__len=0) if self.value() == "0" else queryset
 
 
+class LastDayFilter(RangeDateFilter):  # type: ignore[misc]
+    """By the last day of the period."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = "last day of the period"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> QuerySet[Invoice]:
+        first, last = (_midnight(self.used_parameters.get(f"{self.parameter_name}_{end}")) for end in ("from", "to"))
+        # A period ends at a local midnight, which lies up to 14 hours before UTC's and up to 12 hours after it.
+        if first:
+            queryset = queryset.filter(ending_before__gt=first + timedelta(hours=12))
+        return queryset.filter(ending_before__lte=last + timedelta(hours=36)) if last else queryset
+
+
+def _midnight(day: Any) -> datetime | None:
+    try:
+        return datetime.combine(date.fromisoformat(str(day)), time.min, tzinfo=UTC)
+    except ValueError:
+        return None
+
+
 @admin.register(Invoice)
 class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
     list_display = ["customer", "number", "span", "shown_total", "number_of_lines", "flags", "state"]
@@ -52,7 +75,7 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
         ("status", ChoicesDropdownFilter),
         NeedsLookFilter,
         ("customer", AutocompleteSelectFilter),
-        ("ending_before", RangeDateFilter),
+        ("ending_before", LastDayFilter),
     ]
     list_select_related = ["customer", "contract"]
     list_before_template = "invoicing/tabs.html"

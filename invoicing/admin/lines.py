@@ -52,7 +52,7 @@ def statement_lines(statement: Statement) -> list[InvoiceLine]:
 
 def shown_lines(lines: Sequence[InvoiceLine], zone: ZoneInfo) -> list[ShownLine]:
     rates = _rate_urls(line.rate for line in lines)
-    meters: dict[str, str] = {}
+    meters = _urls(Meter, "admin:meters_meter_change", {line.meter for line in lines})
     return [
         ShownLine(
             line=line,
