@@ -242,10 +242,8 @@ def test_several_are_approved_and_issued_at_once(client: Client, finance: User) 
     assert told[1].startswith(f"{late.customer}: Usage or terms changed")
     told = messages_of(client.post(reverse(LIST), {**form, "action": "issue_selected"}, follow=True))
     assert told[0] == "2 invoices are issued."
-    assert list(Invoice.objects.exclude(number=None).order_by("number").values_list("number", flat=True)) == [
-        "INV-000001",
-        "INV-000002",
-    ]
+    numbered = Invoice.objects.exclude(number=None).order_by("number")
+    assert list(numbered.values_list("number", flat=True)) == ["INV-000001", "INV-000002"]
 
 
 def test_many_refusals_are_summed_up(client: Client, finance: User) -> None:
@@ -368,7 +366,7 @@ def test_the_front_page_shows_what_waits(client: Client, role: str, labels: list
     response = client.get(reverse("admin:index"))
     assert [tile.label for tile in response.context["tiles"]] == labels
     assert [tile.number for tile in response.context["tiles"]] == [1, 1, 0, 1][: len(labels)]
-    assert ("The newest usage event is of 10 Jan 2026" in response.content.decode()) is (role == "Finance")
+    assert ("is of 10 Jan 2026" in response.content.decode()) is (role == "Finance")
 
 
 @pytest.mark.parametrize("name", ["document", "live_draft", "period"])
