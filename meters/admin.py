@@ -139,12 +139,11 @@ class EventAdmin(BoundedAdmin):
         f"{NEWEST:,} events; counted are {COUNTED:,} at most."
     )
     ordering = ["-time", "-key"]
-    sortable_by: list[str] = []
+    sortable_by = ()
     fields = ["key", "time", "customer", "type", "shown_properties"]
-    readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
-        found = _as_text(super().get_queryset(request))
+        found: QuerySet[Event] = _as_text(super().get_queryset(request))
         if request.GET.get("q") or any(request.GET.get(name) for name in request.GET if name.startswith("time_")):
             return found
         oldest = Event.objects.order_by("-time").values_list("time", flat=True)[NEWEST : NEWEST + 1].first()
@@ -184,7 +183,6 @@ class SubjectAdmin(BoundedAdmin):
     search_fields = ["key__exact"]
     search_help_text = "The whole customer key."
     fields = ["key", "latest"]
-    readonly_fields = fields
 
     @admin.display(description="Latest events")
     def latest(self, subject: Subject) -> str:
@@ -201,7 +199,6 @@ class RejectedEventAdmin(BoundedAdmin):
     search_fields = ["event_id"]
     search_help_text = "Part of an event's id."
     fields = ["event_id", "code", "path", "message", "times", "first_at", "last_at", "sender", "sent"]
-    readonly_fields = fields
 
     @admin.display(description="What was sent")
     def sent(self, event: RejectedEvent) -> str:
@@ -217,17 +214,17 @@ class ConflictAdmin(BoundedAdmin):
         "kind", "event_id", "source", "key", "customer", "event_type", "time", "kept_time", "shown_properties",
         "seen_at",
     ]  # fmt: skip
-    readonly_fields = fields
 
     @admin.display(description="Properties")
     def shown_properties(self, conflict: Conflict) -> str:
         return getattr(conflict, "text", "")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conflict]:
-        return _as_text(super().get_queryset(request))
+        found: QuerySet[Conflict] = _as_text(super().get_queryset(request))
+        return found
 
 
-def _as_text(found: QuerySet[M]) -> QuerySet[M]:
+def _as_text(found: QuerySet[M]) -> Any:
     """With the properties as the database writes them: Python would read their numbers as binary floats."""
     return found.defer("properties").annotate(text=Cast("properties", TextField()))
 
