@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from catalog.money import ZERO, divide, multiply, subtract
+from catalog.money import ZERO, add, divide, multiply, subtract
 from catalog.prices import (
     Dynamic,
     Graduated,
@@ -47,11 +47,11 @@ def quantity_for(price_bands: tuple[Band, ...], amount: Decimal, prior: Decimal,
     for up_to, unit_amount in price_bands:
         room = subtract(most, bought)
         if up_to is not None:
-            room = min(room, max(subtract(up_to, prior) - bought, ZERO))
+            room = min(room, max(subtract(subtract(up_to, prior), bought), ZERO))
         cost = multiply(room, unit_amount)
         if cost > amount:
-            return bought + divide(amount, unit_amount)
-        bought += room
+            return add([bought, divide(amount, unit_amount)])
+        bought = add([bought, room])
         amount = subtract(amount, cost)
     return bought
 

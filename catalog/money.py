@@ -40,17 +40,25 @@ def multiply(left: Decimal, right: Decimal) -> Decimal:
     return EXACT.multiply(left, right)
 
 
+def negate(amount: Decimal) -> Decimal:
+    return EXACT.minus(amount)
+
+
 def subtract(left: Decimal, right: Decimal) -> Decimal:
     return EXACT.subtract(left, right)
 
 
 def add(amounts: Iterable[Decimal]) -> Decimal:
-    with localcontext(EXACT):
-        return sum(amounts, ZERO)
+    total = ZERO
+    for amount in amounts:
+        total = EXACT.add(total, amount)
+    return total
 
 
 def divide(amount: Decimal, by: Decimal) -> Decimal:
     """The quotient: exact where it ends, else rounded half-up at 40 decimal places. Raises ZeroDivisionError."""
+    if by == ONE:
+        return amount
     with localcontext(EXACT) as context:
         context.clear_flags()
         quotient = amount / by

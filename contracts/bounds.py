@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from catalog.money import ZERO, add, subtract
+from catalog.money import ZERO, add, negate, subtract
 from contracts.lines import Payable, adjustment, rounded
 from contracts.rating import by_group
 
@@ -40,7 +40,7 @@ def _within_maximum(group: Sequence[Payable], currency: str) -> list[Payable]:
         most = payable.line.price.maximum if payable.line.price else None
         excess = ZERO if most is None else subtract(running, rounded(most, currency, payable.line.unit))
         if excess > 0:
-            payable = payable.with_adjustment(adjustment("discount", "Maximum", payable, -excess))
+            payable = payable.with_adjustment(adjustment("discount", "Maximum", payable, negate(excess)))
             running = subtract(running, excess)
         result.append(payable)
     return result

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from billing_project.decimals import plain
-from catalog.money import ZERO, add, multiply
+from catalog.money import ZERO, add, multiply, negate
 from catalog.prices import as_fraction
 from contracts.deal import Discount
 from contracts.lines import Payable, adjustment, parts_of, rounded
@@ -50,7 +50,7 @@ def _take(charges: list[Payable], meant: Sequence[int], discount: Discount, curr
     off = rounded(_off(discount)(add(nets)), currency, unit)
     if not off:
         return
-    for index, part in zip(meant, parts_of(-off, [abs(net) for net in nets], currency, unit), strict=True):
+    for index, part in zip(meant, parts_of(negate(off), [net.copy_abs() for net in nets], currency, unit), strict=True):
         if part:
             line = adjustment("discount", discount_name(discount), charges[index], part)
             charges[index] = charges[index].with_adjustment(line)

@@ -13,7 +13,7 @@ from decimal import Decimal
 from billing_project.decimals import plain
 from catalog.bands import bands, quantity_for
 from catalog.group_values import group_key
-from catalog.money import ONE, ZERO, add, divide, multiply, subtract, whole_units
+from catalog.money import ONE, ZERO, add, divide, multiply, negate, subtract, whole_units
 from contracts.balances import POSTPAID, Balance, left_at_start, roll
 from contracts.lines import Line, Payable, Pricing, parts_of, rounded
 from contracts.rating import priced_line
@@ -61,7 +61,7 @@ def paid_order(payable: Payable) -> tuple[object, ...]:
     return (
         KIND_ORDER.get(line.kind, len(KIND_ORDER)),
         line.period.starting_at,
-        -_unit_price(line),
+        negate(_unit_price(line)),
         line.name,
         line.product,
         group_key(line.group),
@@ -153,8 +153,8 @@ def draw_line(draw: Draw, name: str) -> Line:
         name=name,
         group=line.group,
         period=line.period,
-        amount=-draw.amount,
-        amount_exact=-draw.amount,
+        amount=negate(draw.amount),
+        amount_exact=negate(draw.amount),
         balance=draw.balance,
         segment=draw.segment,
         unit=line.unit,
@@ -211,7 +211,7 @@ def _in_proportion(payable: Payable, amount: Decimal, currency: str) -> tuple[Li
 
 def _adjusted_to(adjustments: Sequence[Line], total: Decimal, currency: str) -> tuple[Line, ...]:
     """The same adjustments, in the same proportion, with another total."""
-    weights = [abs(line.amount) for line in adjustments]
+    weights = [line.amount.copy_abs() for line in adjustments]
     if not any(weights):
         return tuple(adjustments)
     parts = parts_of(total, weights, currency, adjustments[0].unit)
@@ -275,7 +275,7 @@ def _at_quantity(payable: Payable, quantity: Decimal | None, fraction: Decimal) 
     """A charge in two: the first `quantity` and the rest; without a quantity, two shares of the same charge."""
     pricing, line = payable.pricing, payable.line
     if pricing is None or quantity is None:
-        return _shared(payable, fraction), _shared(payable, subtract(ONE, fraction), events=0)
+        return _shared(payable, fraction), _shared(payable, subtract(ONE, fraction))
     first = replace(pricing, quantity=quantity)
     second = replace(
         pricing, prior=add([pricing.prior or ZERO, quantity]), quantity=subtract(pricing.quantity, quantity)
@@ -302,13 +302,12 @@ def _repriced(payable: Payable, pricing: Pricing, metered: Decimal, events: int)
     return replace(payable, line=line, pricing=pricing)
 
 
-def _shared(payable: Payable, fraction: Decimal, events: int | None = None) -> Payable:
-    """A share of a charge: quantity and amount in proportion, the price still that of the whole."""
+def _shared(payable: Payable, fraction: Decimal) -> Payable:
+    """A share of a charge: quantity and amount in proportion; what is priced (and its events) is still the whole."""
     line = payable.line
     line = replace(
         line,
         quantity=multiply(line.quantity, fraction),
-        events=line.events if events is None else events,
         amount_exact=multiply(line.amount_exact, fraction),
         share=multiply(ONE if line.share is None else line.share, fraction),
     )

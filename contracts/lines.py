@@ -23,7 +23,8 @@ class Line:
     line: tiers carry on from it. `rate` names the row the price came from; `source` says the same for people.
     `balance` (and its `segment`) is the commit or credit that pays for the line or is drawn by it; `unit` is the custom
     pricing unit the amounts are in, empty for the statement's currency. `share` is the part of the price's charge the
-    line is for: less than one where it was prorated or split by amount.
+    line is for, less than one where it was prorated or split by amount: such a line shows its own quantity and amounts,
+    and events, billed quantity and tiers of the whole charge.
     """
 
     kind: str

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from catalog.money import ZERO
+from catalog.money import ZERO, subtract
 from contracts.deal import Subscription
 from contracts.proration import Calendar, Span, spans
 from meters.periods import Period, cut
@@ -52,7 +52,7 @@ def _steps_of(subscription: Subscription, span: Span) -> list[Step]:
     for part in cut(held, [change.at for change in subscription.changes])[1:]:
         wanted = quantity_at(subscription, part.starting_at)
         if wanted > charged or (wanted < charged and subscription.decreases == "at_once"):
-            found.append(Step(span, Period(part.starting_at, held.ending_before), charged, wanted - charged))
+            found.append(Step(span, Period(part.starting_at, held.ending_before), charged, subtract(wanted, charged)))
             charged = wanted
     return [step for step in found if step.quantity]
 

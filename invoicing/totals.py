@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from billing_project.decimals import plain
-from catalog.money import EXACT, add, multiply, round_amount
+from catalog.money import add, multiply, negate, round_amount
 from contracts.lines import Line
 from meters.periods import Period
 
@@ -73,8 +73,8 @@ def already_invoiced_lines(earlier: Iterable[Earlier], period: Period) -> list[L
             f"Already invoiced: {invoice.reference}",
             (),
             period,
-            amount=-invoice.total,
-            amount_exact=-invoice.total,
+            amount=negate(invoice.total),
+            amount_exact=negate(invoice.total),
             source=invoice.reference,
         )
         for invoice in earlier
@@ -91,9 +91,9 @@ def totals(lines: Iterable[Line]) -> Totals:
     }
     return Totals(
         subtotal=add(line.amount for line in counted if line.kind not in NOT_CHARGES),
-        discount=EXACT.minus(by_kind["discount"]),
-        credits_applied=EXACT.minus(by_kind["draw"]),
+        discount=negate(by_kind["discount"]),
+        credits_applied=negate(by_kind["draw"]),
         tax=by_kind["tax"],
-        already_invoiced=EXACT.minus(by_kind["already_invoiced"]),
+        already_invoiced=negate(by_kind["already_invoiced"]),
         total=add(line.amount for line in counted),
     )

@@ -10,13 +10,14 @@ import pytest
 
 from contracts.balances import left_at_start
 from contracts.drawdown import burn_down_order
+from contracts.proration import Calendar
 from invoicing.statement import build_statement
 from meters.periods import Period
 from tests.cases import cases
 from tests.cases.test_price_cases import price_of
 from tests.contracts.test_drawdown import BASE
 from tests.contracts.worked import ZONE as UTC
-from tests.contracts.worked import Calendar, D, bill, day, inputs, unit
+from tests.contracts.worked import D, bill, day, inputs, unit
 
 
 def at(text: str) -> datetime:

@@ -27,7 +27,7 @@ def price(amount: str, scope: dict[str, Any] | None = None, **more: Any) -> dict
     return {"kind": "overwrite", "price": unit(amount), "scope": ALL if scope is None else scope, **more}
 
 
-FOR_Y1 = {"for_commits": ["y1"]}
+FOR_Y1: dict[str, Any] = {"for_commits": ["y1"]}
 
 
 @pytest.mark.parametrize(
