@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,54 +16,26 @@ import stripe
 from cloudevents.conversion import to_binary, to_json, to_structured
 from cloudevents.http import CloudEvent
 from corehttp.exceptions import ClientAuthenticationError, HttpResponseError
-from django.core.servers.basehttp import ServerHandler
 from django.test import override_settings
-from django.test.testcases import QuietWSGIRequestHandler
 from django.utils import timezone
 from lago_python_client.exceptions import LagoApiError, LagoRateLimitError
 from lago_python_client.models.event import BatchEvent
 from lago_python_client.models.event import Event as LagoEvent
 from openmeter.models import Event as OpenMeterEvent
-from pytest_django.live_server_helper import LiveServer
 from rest_framework.exceptions import APIException
 
-from billing_project.api import keys
 from billing_project.models import ApiKey, Scope
-from meters import dictionary, partitions
 from meters.api import stripe_sessions, taking
 from meters.ingest import ingest_events
 from meters.models import Conflict, Event, RejectedEvent
-from tests.meters.sdk_clients import TIME, Site, stored
+from tests.meters.sdk_clients import TIME, Site, emptied, running_server, site_with_key, stored  # noqa: F401
 
-pytestmark = pytest.mark.django_db(transaction=True, available_apps=["meters", "billing_project"])
+pytestmark = emptied
 
 UNITS = {"units": 3, "model": "small"}
 ISO = "2026-01-05T10:00:00Z"
 SECONDS = 1767607200
 WRONG_KEY = "ch_00000000_wrong"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LiveServer]:
-    with pytest.MonkeyPatch.context() as patch:
-        # Clients keep connections open, and so the server's threads and their database sessions.
-        patch.setattr(QuietWSGIRequestHandler, "protocol_version", "HTTP/1.0")
-        patch.setattr(ServerHandler, "http_version", "1.0")
-        server = LiveServer("localhost")
-        yield server
-        server.stop()
-
-
-@pytest.fixture
-def site(server: LiveServer, transactional_db: None) -> Iterator[Site]:
-    dictionary.forget()
-    partitions.forget()
-    keys.clear()
-    _, secret = ApiKey.issue("Tests", [Scope.INGEST])
-    yield Site(server.url, secret)
-    dictionary.forget()
-    partitions.forget()
-    keys.clear()
 
 
 # One event through each client; the same id each time.
