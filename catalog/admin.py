@@ -37,7 +37,7 @@ class ProductAdmin(ModelAdmin[Product]):
             {"fields": [("multiply_by", "divide_by"), "rounding", "rounding_places"]},
         ),
     ]
-    conditional_fields = {"rounding_places": "rounding != ''"}
+    conditional_fields = {"rounding_places": "typeof rounding == 'undefined' || rounding != ''"}
 
     def get_readonly_fields(self, request: HttpRequest, obj: Product | None = None) -> list[str]:
         return ["key"] if obj else []

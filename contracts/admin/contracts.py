@@ -16,7 +16,7 @@ from billing_project.admin import ModelAdmin, ReadOnlyInline
 from contracts.billing_periods import redraw_periods
 from contracts.forms import ContractForm
 from contracts.models import PERIOD_FIELDS, BillingPeriod, Contract
-from contracts.period_text import instant_text, period_text
+from contracts.period_text import day_text, period_text
 
 REDRAWN_BY = {*PERIOD_FIELDS, "ending_before"}
 
@@ -27,6 +27,7 @@ class BillingPeriodInline(ReadOnlyInline[BillingPeriod, Contract]):
     readonly_fields = ["span", "state", "bill"]
     ordering = ["-starting_at"]
     per_page = 24
+    hide_title = True
     tab = True
 
     @admin.display(description="Period")
@@ -36,7 +37,7 @@ class BillingPeriodInline(ReadOnlyInline[BillingPeriod, Contract]):
     @admin.display(description="State")
     def state(self, period: BillingPeriod) -> str:
         if period.closed_at:
-            return f"closed {instant_text(period.closed_at, period.contract.zone)}"
+            return f"closed {day_text(period.closed_at, period.contract.zone)}"
         return "due" if period.ending_before <= timezone.now() else "open"
 
     @admin.display(description="")
@@ -64,7 +65,7 @@ class ContractAdmin(ModelAdmin[Contract]):
         ("Duration", {"fields": ["starting_at", "ending_before", "timezone"]}),
         ("Billing", {"fields": ["billing_every", "billing_anchor", "anchor_date", "net_days"]}),
     ]
-    conditional_fields = {"anchor_date": "billing_anchor == 'date'"}
+    conditional_fields = {"anchor_date": "typeof billing_anchor == 'undefined' || billing_anchor == 'date'"}
     inlines = [BillingPeriodInline]
     actions_detail = ["live_draft"]
 
@@ -72,7 +73,16 @@ class ContractAdmin(ModelAdmin[Contract]):
         return self.inlines if obj else []
 
     def get_readonly_fields(self, request: HttpRequest, obj: Contract | None = None) -> list[str]:
-        return ["key", "customer", "currency"] if obj else []
+        return ["key", "customer", "currency", "span"] if obj else []
+
+    def get_fieldsets(self, request: HttpRequest, obj: Contract | None = None) -> Any:
+        if obj is None or self.has_change_permission(request, obj):
+            return self.fieldsets
+        # Without a form the dates would be shown in the server's time zone, not in the contract's.
+        return [
+            (title, {"fields": ["span", "timezone"]}) if title == "Duration" else (title, fields)
+            for title, fields in self.fieldsets
+        ]
 
     def save_model(self, request: HttpRequest, obj: Contract, form: ModelForm[Contract], change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -96,9 +106,10 @@ class ContractAdmin(ModelAdmin[Contract]):
 
     @admin.display(description="")
     def live(self, contract: Contract) -> str:
-        return format_html(
-            '<a class="text-link" href="{}">Live draft</a>', reverse("admin:invoicing_live_draft", args=[contract.pk])
-        )
+        if self.state(contract) != "active":
+            return ""
+        url = reverse("admin:invoicing_live_draft", args=[contract.pk])
+        return format_html('<a class="text-link whitespace-nowrap" href="{}">Live draft</a>', url)
 
     @action(description="Live draft", permissions=["view"], icon="receipt_long")  # type: ignore[untyped-decorator]
     def live_draft(self, request: HttpRequest, object_id: str) -> HttpResponse:

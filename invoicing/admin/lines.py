@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -29,6 +30,15 @@ class ShownLine:
     @property
     def converted(self) -> bool:
         return bool(self.line.quantity != self.line.billed_quantity)
+
+    @property
+    def flat(self) -> bool:
+        """Charged whatever the quantity."""
+        return bool(self.line.tiers) and not any(Decimal(tier["quantity"]) for tier in self.line.tiers)
+
+    @property
+    def by_tier(self) -> bool:
+        return self.line.unit_amount is None and not self.flat
 
     @property
     def rounded(self) -> bool:

@@ -253,6 +253,7 @@ def test_other_roles_read_only(client: Client, role: str) -> None:
         text_of(client, url)
         assert client.post(url, contract_form()).status_code == 403
         assert client.post(url.replace("change", "delete"), {"post": "yes"}).status_code == 403
+    assert "from 1 Jan 2026" in text_of(client, change_url(contract))
     assert "Add as alias" not in text_of(client, reverse(UNCLAIMED))
 
 

@@ -344,6 +344,14 @@ def test_a_document_shows_tiers_and_other_currencies(client: Client, finance: Us
     assert Invoice.objects.get().total.amount == Decimal(457)
 
 
+def test_a_flat_fee_has_no_quantity(client: Client, finance: User) -> None:
+    invoice = factories.reviewed(price={"model": "flat", "amount": "20"}, used=[1234])
+    assert "flat fee" in text_of(client, page_url(invoice))
+    document = text_of(client, reverse("admin:invoicing_document", args=[invoice.pk]))
+    assert "20.00 USD" in document
+    assert "1,234" not in document
+
+
 def test_the_history_of_an_invoice_names_who_did_it(client: Client, finance: User) -> None:
     invoice = factories.reviewed()
     client.post(step_url(invoice, "approve"))
