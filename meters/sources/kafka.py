@@ -20,6 +20,7 @@ from meters.sources.mapping import ColumnMapping
 from meters.sources.messages import Message, read_message
 
 WAIT = 0.5
+PATIENCE = 10
 PAUSES = (1, 2, 4, 8, 15, 30)
 MAX_SENDER = 100
 log = logging.getLogger(__name__)
@@ -42,8 +43,8 @@ class Topics:
     topics: list[str]
     group: str
     settings: Mapping[str, str] = field(default_factory=dict)
-    _kafka: Any = None
-    _consumer: Any = None
+    _kafka: Any = field(default=None, init=False)
+    _consumer: Any = field(default=None, init=False)
     _ended: set[tuple[str, int]] = field(default_factory=set)
 
     def __enter__(self) -> "Topics":
@@ -60,7 +61,7 @@ class Topics:
             self._consumer = self._kafka.Consumer({**given, **fixed}, logger=log)
             for topic in self.topics:
                 self._check(topic)
-            self._consumer.subscribe(self.topics)
+            self._consumer.subscribe(self.topics, on_assign=lambda *_: self._ended.clear())
         except self._kafka.KafkaException as error:
             raise UnreadableError(f"Kafka at {self.brokers}: {error.args[0].str()}.", code="unreachable") from None
         return self
@@ -105,7 +106,7 @@ class Topics:
             log.warning("Offsets were not committed: %s. The messages come again.", reason.str())
 
     def _check(self, topic: str) -> None:
-        found = self._consumer.list_topics(topic, timeout=10).topics[topic]
+        found = self._consumer.list_topics(topic, timeout=PATIENCE).topics[topic]
         if found.error is not None:
             raise UnreadableError(f"Topic {topic}: {found.error.str()}.", code="missing_topic")
 

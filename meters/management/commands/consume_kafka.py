@@ -4,6 +4,8 @@ import signal
 import threading
 import time
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +45,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not 1 <= options["batch"] <= MAX_EVENTS:
             raise CommandError(f"--batch lies between 1 and {MAX_EVENTS:,}.")
-        stop = threading.Event()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, lambda *_: stop.set())
         self._spoken = time.monotonic()
         settings = {**_read_config(options["config_file"]), **dict(options["config"])}
         try:
-            with Topics(options["brokers"], options["topic"], options["group"], settings) as topics:
+            with (
+                _until_asked_to_stop() as stop,
+                Topics(options["brokers"], options["topic"], options["group"], settings) as topics,
+            ):
                 total = consume(
                     topics,
                     mapping_of(options),
@@ -66,6 +68,18 @@ class Command(BaseCommand):
         if time.monotonic() - self._spoken > REPORT_SECONDS:
             self._spoken = time.monotonic()
             self.stderr.write(_sentence(total))
+
+
+@contextmanager
+def _until_asked_to_stop() -> Iterator[threading.Event]:
+    """A batch is finished and its offsets are committed before the program ends."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _read_config(path: Path | None) -> dict[str, str]:
