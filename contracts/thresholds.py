@@ -10,8 +10,8 @@ from contracts.balances import POSTPAID, Balance
 from contracts.deal import BalanceThreshold, SpendThreshold
 from contracts.lines import Line
 
-# Fees that are billed anyway and purchases of commits are not usage that runs away.
-SPEND = frozenset({"usage", "percent_of_spend", "minimum", "conversion", "discount", "draw", "already_invoiced"})
+# Fees that are billed anyway, minimums and purchases of commits are not usage that runs away.
+SPEND = frozenset({"usage", "percent_of_spend", "conversion", "discount", "draw", "already_invoiced"})
 
 
 @dataclass(frozen=True, slots=True)

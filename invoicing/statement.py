@@ -89,13 +89,18 @@ class Statement:
 
 def build_statement(inputs: StatementInputs) -> Statement:
     """Work out every line and total of one contract's billing period."""
-    rating = Rating(inputs.currency, inputs.period, inputs.rates, inputs.deal.overrides, _windows(inputs))
-    products = sorted(inputs.products, key=lambda product: (product.name, product.key))
-    charges, unrated = rate_usage(rating, products, inputs.usage)
+    charges, unrated = _usage_charges(inputs)
     if inputs.deal.subscriptions:
         recurring, lost = arrears_fees(fees_of(inputs), inputs.period)
         charges, unrated = charges + recurring, unrated + lost
     return _settled("usage", inputs, charges, unrated)
+
+
+def build_threshold(inputs: StatementInputs) -> Statement:
+    """The statement of what has accrued so far in a billing period, billed at once when spend reached its threshold:
+    minimums and true-ups wait for the end of the period.
+    """
+    return _settled("threshold", inputs, *_usage_charges(inputs))
 
 
 def build_scheduled(inputs: StatementInputs, due: Due) -> Statement:
@@ -120,14 +125,24 @@ def fees_of(inputs: StatementInputs) -> Fees:
     return Fees(inputs.deal, inputs.calendar, inputs.currency, products, inputs.rates)
 
 
+def _usage_charges(inputs: StatementInputs) -> tuple[list[Payable], list[Unrated]]:
+    rating = Rating(inputs.currency, inputs.period, inputs.rates, inputs.deal.overrides, _windows(inputs))
+    products = sorted(inputs.products, key=lambda product: (product.name, product.key))
+    return rate_usage(rating, products, inputs.usage)
+
+
 def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unrated: Sequence[Unrated]) -> Statement:
     """From charges to a statement."""
     deal, currency, period = inputs.deal, inputs.currency, inputs.period
     purse = Purse(inputs.balances, period.starting_at, currency)
-    discounts = deal.discounts if kind == "usage" else [each for each in deal.discounts if each.percent is not None]
-    paid, draws = pay(_adjusted(charges, discounts, currency), purse)
+    # An amount off is given once, with the usage.
+    discounts = [each for each in deal.discounts if each.percent is not None or kind != "scheduled"]
+    adjusted = _adjusted(charges, discounts, currency)
+    if kind == "threshold":
+        adjusted = [payable for payable in adjusted if payable.line.kind != "minimum"]
+    paid, draws = pay(adjusted, purse)
     lost = list(unrated)
-    if kind == "usage":
+    if kind != "scheduled":
         for later in (_shares_of_spend, _conversions):
             more, without_price = later(inputs, paid, draws)
             more_paid, more_draws = pay(more, purse)

@@ -10,7 +10,7 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import ProtectedError
 
 from catalog.models import Product, Rate, RateCard
-from catalog.pricing import Graduated, PerUnit
+from catalog.prices import Graduated, PerUnit
 from tests.factories import PER_UNIT, MeterFactory, ProductFactory, RateCardFactory, RateFactory, day
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,9 @@ from contracts.deal_format import parse_deal
 from contracts.entitlements import check, reset_period
 from contracts.proration import Calendar
 from contracts.thresholds import recharge, spend_reached, unbilled_spend
-from tests.contracts.worked import ZONE, D, bill, day, unit
+from invoicing.statement import build_threshold
+from invoicing.totals import Earlier
+from tests.contracts.worked import ZONE, D, bill, day, inputs, unit
 
 
 def test_spend_is_what_usage_would_cost_now() -> None:
@@ -20,6 +22,17 @@ def test_spend_is_what_usage_would_cost_now() -> None:
     assert not spend_reached(deal.spend_threshold, spent)
     assert spend_reached(deal.spend_threshold, D(100))
     assert not spend_reached(None, D(10**6))
+
+
+def test_a_threshold_invoice_and_the_period_end_add_up_to_the_period() -> None:
+    prices = {"calls": {"model": "graduated", "tiers": [{"up_to": "10", "unit_amount": "9"}, {"unit_amount": "2"}]}}
+    deal = {"minimums": [{"amount": "200"}], "credits": [{"key": "c", "access": [{"amount": "5"}]}]}
+    soon = [("calls", day(2), "30")]
+    accrued = build_threshold(inputs(prices, deal, *soon))
+    assert (accrued.kind, accrued.total) == ("threshold", D("125.00"))
+    whole = bill(prices, deal, *soon, ("calls", day(20), "5"))
+    rest = bill(prices, deal, *soon, ("calls", day(20), "5"), earlier=(Earlier("INV-1", accrued.total),))
+    assert accrued.total + rest.total == whole.total == D("195.00")
 
 
 def test_a_balance_is_filled_up_when_it_falls_to_the_threshold() -> None:
