@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from catalog.documents import DocumentError, read, write
-from catalog.prices import Price, Tiered, WrittenPrice
+from catalog.prices import MultiplierTier, Price, Tiered, WrittenPrice
 
 PriceError = DocumentError
 MODELS = {str(model.__struct_config__.tag): model for model in get_args(WrittenPrice)}
@@ -21,12 +21,19 @@ def parse_price(written: object, path: str = "") -> WrittenPrice:
     return price
 
 
+def parse_charged_price(written: object) -> Price:
+    """Read the price of a line: as `parse_price`, or a price under a tiered override as `price_as_dict` writes it."""
+    if isinstance(written, Mapping) and written.get("model") == "tiered":
+        shares = tuple(read(MultiplierTier, each, "shares") for each in written["shares"])
+        return Tiered(parse_price(written["price"], "price"), shares)
+    return parse_price(written)
+
+
 def price_as_dict(price: Price) -> dict[str, Any]:
     """Write a price in the billing file's format: decimals as plain strings, defaults left out. A price under a tiered
     override is written as that price and the shares of it that are charged.
     """
     if isinstance(price, Tiered):
-        shares = [{"up_to": write(share.up_to), "multiplier": write(share.multiplier)} for share in price.shares]
-        return {"model": "tiered", "price": write(price.price), "shares": shares}
+        return {"model": "tiered", "price": write(price.price), "shares": write(price.shares)}
     written: dict[str, Any] = write(price)
     return written

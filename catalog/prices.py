@@ -112,12 +112,11 @@ class Dynamic(Bounded, frozen=True, tag="dynamic"):
 WrittenPrice = PerUnit | Package | Graduated | Volume | Flat | Percentage | GraduatedPercentage | Dynamic
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A band of quantity that costs its price times `multiplier` (a tiered override)."""
+class MultiplierTier(Document, frozen=True):
+    """A band of quantity of the billing period and the factor its units cost (a tiered override)."""
 
-    up_to: Decimal | None
-    multiplier: Decimal
+    up_to: Decimal | None = None
+    multiplier: Decimal = ONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ class Tiered:
     """Another price, times a multiplier that depends on the quantity reached."""
 
     price: WrittenPrice
-    shares: tuple[Share, ...]
+    shares: tuple[MultiplierTier, ...]
 
     @property
     def minimum(self) -> Decimal | None:

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from catalog.documents import Document
 from catalog.money import ONE
-from catalog.prices import WrittenPrice, check_tiers
+from catalog.prices import MultiplierTier, WrittenPrice, check_tiers
 
 Key = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\s\x00]([^\x00]*[^\s\x00])?$")]
 Instant = Annotated[
@@ -171,13 +171,6 @@ class Multiplier(OverrideTerms, frozen=True, kw_only=True, tag="multiplier"):
 
     multiplier: Decimal
     priority: int | None = None
-
-
-class MultiplierTier(Document, frozen=True):
-    """A band of quantity of the billing period and the factor its units cost."""
-
-    up_to: Decimal | None = None
-    multiplier: Decimal = ONE
 
 
 class TieredMultiplier(OverrideTerms, frozen=True, kw_only=True, tag="tiered"):

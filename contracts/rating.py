@@ -9,7 +9,7 @@ from itertools import groupby
 
 from catalog.group_values import Group, group_key, parse_key
 from catalog.money import ZERO, add, divide, multiply, subtract
-from catalog.prices import Percentage, looks_at_each_event
+from catalog.prices import Percentage
 from catalog.pricing import NO_EVENTS, Charge, Conversion, Events, charges_without_usage
 from contracts.deal import Override
 from contracts.lines import Line, Payable, Pricing, rounded
@@ -212,12 +212,6 @@ def _fees_without_usage(rating: Rating, product: ProductTerms, used: Collection[
     for where, (rate, agreed, held) in sorted(last.items()):
         pricing = Pricing(product, parse_key(where), rate, rating.overrides, agreed, None, ZERO)
         yield usage_charge(rating.currency, pricing, held, ZERO, 0)
-
-
-def needs_event_values(product: ProductTerms, rates: Iterable[Rate]) -> bool:
-    """Whether the usage of a product must come with the value of every event."""
-    prices = [price for rate in rates for price in (rate.price, rate.commit_price) if price is not None]
-    return product.kind == "usage" and any(looks_at_each_event(price) for price in prices)
 
 
 def by_group(charges: Iterable[Payable]) -> dict[tuple[str, str], list[Payable]]:

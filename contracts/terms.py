@@ -10,7 +10,7 @@ from datetime import datetime
 
 from billing_project.decimals import plain
 from catalog.group_values import Group, group_key
-from catalog.prices import Price, Share, Tiered, WrittenPrice, scaled
+from catalog.prices import Price, Tiered, WrittenPrice, scaled
 from contracts.deal import Multiplier, Override, Overwrite, TieredMultiplier
 from contracts.products import ProductTerms
 from contracts.scopes import covers, names_all
@@ -159,7 +159,7 @@ def _overridden(base: Agreed | None, number: int, override: Override) -> Agreed 
     if isinstance(override, Multiplier):
         price, factor = scaled(base.price, override.multiplier), plain(override.multiplier)
     else:
-        price = Tiered(base.price, tuple(Share(tier.up_to, tier.multiplier) for tier in override.tiers))
+        price = Tiered(base.price, override.tiers)
         factor = "/".join(plain(tier.multiplier) for tier in override.tiers)
     source = f"{base.source} × {factor} (override {number + 1})"
     return Agreed(price, base.unit, source, f"{base.reference};{reference}")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.price_format import PriceError, parse_price, price_as_dict
-from catalog.prices import Price
+from catalog.price_format import PriceError, parse_charged_price, parse_price, price_as_dict
+from catalog.prices import MultiplierTier, PerUnit, Price, Tiered
 from catalog.pricing import Conversion, charge, charges_without_usage
 
 D = Decimal
@@ -121,6 +121,14 @@ def test_a_period_cut_anywhere_adds_up_to_the_period_charged_at_once(price: Pric
 @given(prices())
 def test_a_price_survives_being_written_and_read(price: Price) -> None:
     assert parse_price(json.loads(json.dumps(price_as_dict(price)))) == price
+
+
+def test_the_price_of_a_line_is_read_again_also_under_a_tiered_override() -> None:
+    shares = (MultiplierTier(D(10), D("0.8")), MultiplierTier(None, D("0.7")))
+    price = Tiered(PerUnit(D(2)), shares)
+    assert charge(price, D(20)).amount == D("30.0")
+    assert parse_charged_price(json.loads(json.dumps(price_as_dict(price)))) == price
+    assert parse_charged_price({"model": "flat", "amount": "2"}) == parse_price({"model": "flat", "amount": "2"})
 
 
 @pytest.mark.parametrize(
