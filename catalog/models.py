@@ -1,6 +1,7 @@
 """What things cost, for everyone: products on meters, rate cards, dated rates."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, ClassVar
 
 import moneyed
@@ -13,6 +14,7 @@ from django.db.models import Deferrable, Func, Q
 
 from billing_project.fields import ExactField, key_field
 from billing_project.history import tracked
+from catalog.documents import Document, DocumentError, read, write
 from catalog.group_values import group_key, group_text, parse_group
 from catalog.price_format import PriceError, parse_price
 from catalog.prices import WrittenPrice
@@ -35,10 +37,13 @@ class TimestampRange(Func):
 
 @tracked()
 class Product(models.Model):
-    """Something sold: the quantity of a meter, converted to the unit that is priced."""
+    """Something sold: the quantity of a meter converted to the unit that is priced, seats, a fee, a share of spend."""
 
     class Kind(models.TextChoices):
-        USAGE = "usage", "Usage"
+        USAGE = "usage", "Usage: what a meter counts"
+        SUBSCRIPTION = "subscription", "Subscription: seats or anything else counted, each period"
+        FIXED = "fixed", "Fixed: an amount charged at an instant"
+        PERCENT_OF_SPEND = "percent_of_spend", "Percent of spend: a share of what other products cost"
 
     class Rounding(models.TextChoices):
         NONE = "", "Not rounded"
@@ -49,7 +54,12 @@ class Product(models.Model):
     key = key_field()
     name = models.CharField(max_length=200, help_text="As it stands on the invoice.")
     kind = models.CharField(max_length=20, choices=Kind, default=Kind.USAGE)
-    meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="products")
+    meter = models.ForeignKey(Meter, on_delete=models.PROTECT, null=True, blank=True, related_name="products")
+    of = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='Whose spend, for a share of it: {"products": ["tokens"], "tags": ["compute"]}. Empty: all usage.',
+    )
     pricing_keys = ArrayField(
         models.CharField(max_length=200),
         default=list,
@@ -88,12 +98,14 @@ class Product(models.Model):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValidationError({name: "Must be above zero."})
-        if self.meter_id is None:
-            return
+        if (self.kind == self.Kind.USAGE) != (self.meter_id is not None):
+            needs = "A usage product needs a meter." if self.meter_id is None else "Only usage products have a meter."
+            raise ValidationError({"meter": needs})
+        kept = self.meter.group_by if self.meter else []
         for name in ("pricing_keys", "presentation_keys"):
-            unknown = [key for key in getattr(self, name) or [] if key not in self.meter.group_by]
+            unknown = [key for key in getattr(self, name) or [] if key not in kept]
             if unknown:
-                known = ", ".join(self.meter.group_by) or "none"
+                known = ", ".join(kept) or "none"
                 raise ValidationError({name: f"{', '.join(unknown)}: not a group key of the meter (it has: {known})."})
         both = set(self.pricing_keys or []) & set(self.presentation_keys or [])
         if both:
@@ -110,6 +122,16 @@ class Product(models.Model):
             )
 
 
+class PricingUnit(Document, frozen=True):
+    """A unit prices may be in instead of the card's currency, and what one costs in that, while it lasts."""
+
+    above_zero: ClassVar[frozenset[str]] = frozenset({"rate"})
+    key: str
+    rate: Decimal
+    starting_at: datetime | None = None
+    ending_before: datetime | None = None
+
+
 @tracked()
 class RateCard(models.Model):
     """A list of dated rates in one currency; contracts refer to it."""
@@ -117,6 +139,12 @@ class RateCard(models.Model):
     key = key_field()
     name = models.CharField(max_length=200)
     currency = models.CharField(max_length=3, validators=[currency_code], help_text="ISO 4217 code: USD, EUR, JPY.")
+    pricing_units = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Units of our own that prices may be in, and what one costs in the card's currency, while it lasts: "
+        '[{"key": "credit", "rate": "0.10", "starting_at": "2026-01-01T00:00:00+00:00"}].',
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[models.Manager["RateCard"]]
@@ -126,6 +154,18 @@ class RateCard(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.currency})"
+
+    def clean(self) -> None:
+        try:
+            self.pricing_units = [write(unit) for unit in self.parsed_units]
+        except DocumentError as error:
+            raise ValidationError({"pricing_units": str(error)}) from error
+
+    @property
+    def parsed_units(self) -> list[PricingUnit]:
+        """Raises DocumentError."""
+        units: list[PricingUnit] = read(list[PricingUnit], self.pricing_units)
+        return units
 
 
 @tracked()
@@ -143,6 +183,12 @@ class Rate(models.Model):
     starting_at = models.DateTimeField(null=True, blank=True, help_text="Empty: since ever.")
     ending_before = models.DateTimeField(null=True, blank=True, help_text="Empty: until further notice.")
     price = models.JSONField(help_text="The price model and its amounts.")
+    commit_price = models.JSONField(
+        null=True, blank=True, help_text="The price while a commit pays that asks for commit rates. Empty: the price."
+    )
+    unit = models.CharField(
+        max_length=200, blank=True, help_text="A pricing unit of the card the amounts are in. Empty: its currency."
+    )
 
     objects: ClassVar[models.Manager["Rate"]]
 
@@ -189,16 +235,26 @@ class Rate(models.Model):
     def parsed_price(self) -> WrittenPrice:
         return parse_price(self.price)
 
+    @property
+    def parsed_commit_price(self) -> WrittenPrice | None:
+        return None if self.commit_price is None else parse_price(self.commit_price)
+
     def clean(self) -> None:
-        try:
-            if self.price is not None:
-                parse_price(self.price)
-        except PriceError as error:
-            raise ValidationError({"price": str(error)}) from error
+        for name in ("price", "commit_price"):
+            try:
+                if getattr(self, name) is not None:
+                    parse_price(getattr(self, name))
+            except PriceError as error:
+                raise ValidationError({name: str(error)}) from error
+        self._clean_unit()
         self._clean_where()
         if self.starting_at and self.ending_before and self.starting_at >= self.ending_before:
             raise ValidationError({"ending_before": "A rate must end after it starts."})
         self._clean_overlap()
+
+    def _clean_unit(self) -> None:
+        if self.unit and self.rate_card_id and self.unit not in {unit.key for unit in self.rate_card.parsed_units}:
+            raise ValidationError({"unit": f"The card has no pricing unit {self.unit}."})
 
     def _clean_where(self) -> None:
         if self.product_id is None:

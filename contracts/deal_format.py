@@ -34,14 +34,15 @@ class Fault:
     code: str
     message: str
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
 
 class DealError(ValueError):
     """A deal that cannot be accepted, with every fault found."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__(
-            "; ".join(f"{fault.path}: {fault.message}" if fault.path else fault.message for fault in faults)
-        )
+        super().__init__("; ".join(map(str, faults)))
         self.faults = tuple(faults)
 
 

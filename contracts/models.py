@@ -1,5 +1,6 @@
 """What was agreed, and with whom: customers and their keys, contracts, billing periods, balances and their ledger."""
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -7,12 +8,17 @@ import pgtrigger
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import RangeOperators
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
 
 from billing_project.fields import ExactField, key_field
 from billing_project.history import tracked
 from catalog.models import RateCard, TimestampRange, currency_code
+from contracts.catalog_terms import catalog_of
+from contracts.deal import NOTHING_AGREED, Deal
+from contracts.deal_format import DealError, deal_as_dict, parse_deal
+from contracts.proration import Calendar
 from meters.periods import CALENDAR_ANCHOR
 
 
@@ -39,6 +45,12 @@ class Customer(models.Model):
     email = models.EmailField(blank=True, help_text="Where invoices go.")
     address = models.TextField(blank=True, help_text="Postal address, as it stands on the invoice.")
     tax_id = models.CharField("tax ID", max_length=40, blank=True)
+    tax_rate = ExactField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0), MaxValueValidator(1)],
+        help_text="As a fraction: 0.19 for 19%. Empty: no tax.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[models.Manager["Customer"]]
@@ -97,6 +109,8 @@ class Anchor(models.TextChoices):
     DATE = "date", "A date"
 
 
+# The parts of a deal that bill at instants of their own.
+SCHEDULING = {"commits", "recurring_commits", "subscriptions", "charges"}
 PERIOD_FIELDS = ("starting_at", "timezone", "billing_every", "billing_anchor", "anchor_date")
 
 
@@ -125,6 +139,18 @@ class Contract(models.Model):
     net_days = models.PositiveSmallIntegerField(
         default=30, help_text="Days from the invoice date until payment is due."
     )
+    deal = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="What was negotiated beyond the rate card, as in the billing file: commits, overrides, seats.",
+    )
+    shadow = models.BooleanField(
+        default=False, help_text="Bills nothing: its statements stand beside those of the contract in force."
+    )
+    bills_all_usage = models.BooleanField(default=True, editable=False)
+    next_fees_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="No scheduled fee falls due before this; empty: none ever."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[models.Manager["Contract"]]
@@ -144,6 +170,7 @@ class Contract(models.Model):
                     ("customer", RangeOperators.EQUAL),
                     (TimestampRange("starting_at", "ending_before"), RangeOperators.OVERLAPS),
                 ],
+                condition=Q(bills_all_usage=True),
                 violation_error_message="Overlaps another contract of this customer.",
             ),
         ]
@@ -158,6 +185,14 @@ class Contract(models.Model):
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)
+
+    @property
+    def parsed_deal(self) -> Deal:
+        return parse_deal(self.deal, self.zone) if self.deal else NOTHING_AGREED
+
+    @property
+    def calendar(self) -> Calendar:
+        return Calendar(self.zone, self.starting_at, self.ending_before, self.billing_every, self.anchor)
 
     @property
     def anchor(self) -> Any:
@@ -179,20 +214,37 @@ class Contract(models.Model):
                     f"choose a card in {self.currency}."
                 }
             )
+        self._clean_deal()
         self._clean_overlap()
         if self.pk:
             self._clean_change(Contract.objects.get(pk=self.pk))
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        # `clean` has looked for overlaps and named the other contract: without the customer the constraint is left out.
+        super().validate_constraints(exclude={*(exclude or ()), "customer"})
 
     def _fill_defaults(self) -> None:
         if not self.timezone and self.customer_id:
             self.timezone = self.customer.timezone
         if not self.currency and self.rate_card_id:
             self.currency = self.rate_card.currency
+        # A shadow bills nothing, and contracts that each take a part of the usage may stand side by side.
+        self.bills_all_usage = not self.shadow and not self.deal.get("usage_filter")
+        # Terms may have changed for any time, so the close looks at all of it again.
+        self.next_fees_at = self.starting_at if SCHEDULING & self.deal.keys() else None
+
+    def _clean_deal(self) -> None:
+        if not self.deal or not self.rate_card_id or not self.timezone:
+            return
+        try:
+            self.deal = deal_as_dict(parse_deal(self.deal, self.zone, catalog_of(self.rate_card)))
+        except DealError as error:
+            raise ValidationError({"deal": [str(fault) for fault in error.faults]}) from error
 
     def _clean_overlap(self) -> None:
-        if not self.customer_id or not self.starting_at:
+        if not self.customer_id or not self.starting_at or not self.bills_all_usage:
             return
-        others = Contract.objects.filter(customer=self.customer_id).exclude(pk=self.pk)
+        others = Contract.objects.filter(customer=self.customer_id, bills_all_usage=True).exclude(pk=self.pk)
         others = others.filter(Q(ending_before__isnull=True) | Q(ending_before__gt=self.starting_at))
         if self.ending_before:
             others = others.filter(starting_at__lt=self.ending_before)
@@ -271,6 +323,7 @@ class LedgerEntry(models.Model):
 
     contract = models.ForeignKey(Contract, on_delete=models.PROTECT, related_name="ledger")
     balance = models.CharField(max_length=200, help_text="Key of the commit or credit.")
+    segment = models.CharField(max_length=40, blank=True, help_text="Which of its windows.")
     kind = models.CharField(max_length=20, choices=Kind)
     amount = ExactField(help_text="In the contract's currency; draws are negative.")
     at = models.DateTimeField(help_text="When it takes effect.")
@@ -283,7 +336,9 @@ class LedgerEntry(models.Model):
         ordering = ["contract", "balance", "at", "pk"]
         verbose_name_plural = "ledger entries"
         constraints = [
-            models.UniqueConstraint(fields=["contract", "balance", "source"], name="one_ledger_entry_per_source")
+            models.UniqueConstraint(
+                fields=["contract", "balance", "segment", "source"], name="one_ledger_entry_per_source"
+            )
         ]
         triggers = [pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)]
 

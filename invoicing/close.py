@@ -1,7 +1,7 @@
 """Closing billing periods: each gets exactly one invoice, however often, from however many processes.
 
-A chunk of due periods is claimed with `FOR UPDATE SKIP LOCKED` and written in one transaction together with its
-invoices: a run that is killed leaves whole chunks behind, and two runs at once take different ones.
+A chunk of contracts with something due is claimed with `SKIP LOCKED` and closed in one transaction together with its
+invoices: a run that is killed leaves whole chunks behind, and two runs at once take different contracts.
 """
 
 from collections import defaultdict
@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from contracts.models import BillingPeriod, Contract
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from contracts.billing_periods import write_periods
-from invoicing.drafts import apply_statement, draft_invoice, statements, write_lines
+from contracts.models import BillingPeriod, Contract
+from invoicing.drafts import STATEMENT_FIELDS, apply_statement, build, current, draft_invoice, write_lines
+from invoicing.fees import due_fees, next_fees_at
+from invoicing.inputs import Terms
 from invoicing.models import Invoice, InvoiceLine, Status
 
 CHUNK = 500
@@ -25,11 +27,12 @@ CHUNK = 500
 
 @dataclass(slots=True)
 class CloseSummary:
-    """What a run of the close did: periods closed, drafts moved to review, and totals of the new invoices by
-    currency.
+    """What a run of the close did: periods closed, scheduled invoices written, drafts moved to review, and totals of
+    the new invoices by currency.
     """
 
     closed: int = 0
+    scheduled: int = 0
     reviewed: int = 0
     totals: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
 
@@ -44,7 +47,7 @@ def grace() -> timedelta:
 
 def due_periods(as_of: datetime, contract: str | None = None) -> QuerySet[BillingPeriod]:
     """Written periods that have ended by `as_of` and have no invoice yet."""
-    due = BillingPeriod.objects.filter(closed_at__isnull=True, ending_before__lte=as_of)
+    due = BillingPeriod.objects.filter(closed_at__isnull=True, ending_before__lte=as_of, contract__shadow=False)
     return due.filter(contract__key=contract) if contract else due
 
 
@@ -60,43 +63,79 @@ def close_periods(as_of: datetime, contract: str | None = None, progress: Progre
     """
     summary = CloseSummary()
     write_due_periods(as_of, contract)
-    while closed := _close_chunk(as_of, contract, summary):
+    while (closed := _close_chunk(as_of, contract, summary)) is not None:
         progress(closed)
     while _review_chunk(as_of, contract, summary):
         pass
     return summary
 
 
-def _close_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) -> int:
+def _close_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) -> int | None:
+    """Close everything due of some contracts, in order of time within each; returns how many periods, None if nothing
+    is due. The contracts' rows are locked until the commit.
+    """
     with transaction.atomic():
-        claimed = list(
-            due_periods(as_of, contract)
-            .select_related("contract__customer", "contract__rate_card")
+        contracts = list(
+            _contracts_due(as_of, contract)
+            .select_related("customer", "rate_card")
             .order_by("pk")
-            .select_for_update(skip_locked=True, of=("self",))[:CHUNK]
+            .select_for_update(skip_locked=True, no_key=True, of=("self",))[:CHUNK]
         )
-        if not claimed:
-            return 0
-        drafts = [
-            (draft_invoice(period, statement), statement)
-            for period, statement in zip(claimed, statements(claimed), strict=True)
+        if not contracts:
+            return None
+        periods, unfinished = _periods_due(contracts, as_of)
+        with_fees = [
+            each for each in contracts if each.next_fees_at and each.next_fees_at <= as_of and each.pk not in unfinished
         ]
+        terms = Terms(with_fees)
+        built = build(periods, due_fees(terms, with_fees, as_of))
+        drafts = [(draft_invoice(each), each.statement) for each in built]
         Invoice.objects.bulk_create([invoice for invoice, _ in drafts])
         write_lines(drafts)
-        BillingPeriod.objects.filter(pk__in=[period.pk for period in claimed]).update(closed_at=timezone.now())
-    summary.closed += len(drafts)
+        BillingPeriod.objects.filter(pk__in=[period.pk for period in periods]).update(closed_at=timezone.now())
+        for each in with_fees:
+            Contract.objects.filter(pk=each.pk).update(next_fees_at=next_fees_at(terms, each, as_of))
+    summary.closed += len(periods)
+    summary.scheduled += len(drafts) - len(periods)
     for _, statement in drafts:
         summary.totals[statement.currency] += statement.total
-    return len(drafts)
+    return len(periods)
+
+
+def _contracts_due(as_of: datetime, contract: str | None) -> QuerySet[Contract]:
+    """Contracts with a period to close or a fee to bill. A shadow contract bills nothing."""
+    open_period = BillingPeriod.objects.filter(
+        contract=OuterRef("pk"), closed_at__isnull=True, ending_before__lte=as_of
+    )
+    due = Contract.objects.filter(Exists(open_period) | Q(next_fees_at__lte=as_of), shadow=False)
+    return due.filter(key=contract) if contract else due
+
+
+def _periods_due(contracts: list[Contract], as_of: datetime) -> tuple[list[BillingPeriod], set[int]]:
+    """The first CHUNK due periods of contracts, in order of time within each, and the contracts that have more."""
+    known = {contract.pk: contract for contract in contracts}
+    due = BillingPeriod.objects.filter(contract__in=known, closed_at__isnull=True, ending_before__lte=as_of)
+    periods = list(due.order_by("contract", "starting_at").select_for_update()[: CHUNK + 1])
+    for period in periods:
+        period.contract = known[period.contract_id]
+    left = {contract for contract in known if len(periods) > CHUNK and contract >= periods[CHUNK].contract_id}
+    return periods[:CHUNK], left
 
 
 def _review_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) -> int:
-    """Rebuild drafts whose grace is over with all usage known now, and put them in the review queue."""
-    ready = Invoice.objects.filter(status=Status.DRAFT, ending_before__lte=as_of - grace())
+    """Rebuild drafts whose grace is over with all usage known now, and put them in the review queue.
+
+    A scheduled invoice waits for no usage.
+    """
+    ready = Invoice.objects.filter(
+        Q(kind=Invoice.Kind.USAGE, ending_before__lte=as_of - grace()) | Q(scheduled_at__lte=as_of),
+        status=Status.DRAFT,
+    )
     ready = ready.filter(contract__key=contract) if contract else ready
     with transaction.atomic():
         drafts = list(
             ready.select_related("period__contract__customer", "period__contract__rate_card")
+            .select_related("contract__customer", "contract__rate_card")
             .order_by("pk")
             .select_for_update(skip_locked=True, of=("self",))[:CHUNK]
         )
@@ -108,9 +147,10 @@ def _review_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) 
 
 def rebuild(invoices: list[Invoice]) -> None:
     """Write the lines and totals of open invoices anew from terms and usage as they stand. The rows must be locked."""
-    rebuilt = list(zip(invoices, statements([invoice.period for invoice in invoices]), strict=True))
+    now = current(invoices)
+    rebuilt = [(invoice, now[invoice.pk]) for invoice in invoices]
     InvoiceLine.objects.filter(invoice__in=invoices).delete()
     for invoice, statement in rebuilt:
         apply_statement(invoice, statement)
-    Invoice.objects.bulk_update(invoices, ["subtotal", "total", "unrated", "attention"], batch_size=CHUNK)
+    Invoice.objects.bulk_update(invoices, STATEMENT_FIELDS, batch_size=CHUNK)
     write_lines(rebuilt)

@@ -1,104 +1,164 @@
-"""Gathering what statements depend on: a fixed number of queries for any number of billing periods."""
+"""Gathering what statements depend on: a fixed number of queries for any number of contracts and periods."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from django.db.models import Sum
 
 from catalog.models import Product
-from catalog.models import Rate as CardRate
-from contracts.models import BillingPeriod, CustomerKey
+from catalog.money import ZERO, add
+from catalog.prices import looks_at_each_event
+from contracts.balances import Drawn, balances_of
+from contracts.catalog_terms import product_terms, rates_by_card, units_of
+from contracts.deal import Deal, Overwrite
+from contracts.models import BillingPeriod, Contract, CustomerKey, LedgerEntry
+from contracts.products import ProductTerms
+from contracts.scopes import covers_product
+from contracts.terms import Rate
+from invoicing.statement import SliceUsage, StatementInputs, slice_instants
+from invoicing.totals import Tax
 from meters.aggregation import Quantity, UsageRequest, quantities
-
-from contracts.terms import ProductTerms, Rate, rate_slices
-from invoicing.statement import SliceUsage, StatementInputs
-from meters.periods import Period
+from meters.event_values import event_values
+from meters.periods import Period, cut
 from meters.slices import measured_periods
+
+DRAWING = ("draw", "void_return", "manual")
+
+
+class Terms:
+    """The terms of contracts, read once. Expects `customer` and `rate_card` selected along with each contract."""
+
+    def __init__(self, contracts: Iterable[Contract]) -> None:
+        self._contracts = {contract.pk: contract for contract in contracts}
+        cards = {contract.rate_card_id: contract.rate_card for contract in self._contracts.values()}
+        self._rates = rates_by_card(cards)
+        self._units = {pk: units_of(card) for pk, card in cards.items()}
+        self._rows = {product.key: product for product in Product.objects.select_related("meter")}
+        self._products = {key: product_terms(row) for key, row in self._rows.items()}
+        self._deals = {pk: contract.parsed_deal for pk, contract in self._contracts.items()}
+        self._sold = {pk: self._products_of(contract) for pk, contract in self._contracts.items()}
+        self._keys = _customer_keys({contract.customer_id for contract in self._contracts.values()})
+        self._drawn = _posted_draws(self._contracts)
+
+    def inputs(self, contract: Contract, period: Period, pending: Drawn | None = None) -> StatementInputs:
+        """Everything but the usage. `pending` was drawn by statements that are not issued yet."""
+        deal = self._deals[contract.pk]
+        drawn = _sum_of(self._drawn.get(contract.pk, {}), pending or {})
+        rate = contract.customer.tax_rate
+        return StatementInputs(
+            contract=contract.key,
+            customer=contract.customer.key,
+            currency=contract.currency,
+            period=period,
+            products=self._sold[contract.pk],
+            rates=self._rates[contract.rate_card_id],
+            usage=(),
+            deal=deal,
+            calendar=contract.calendar,
+            balances=tuple(balances_of(deal, contract.calendar, contract.currency, period.ending_before, drawn)),
+            units=self._units[contract.rate_card_id],
+            tax=Tax(rate) if rate else None,
+        )
+
+    def requests(self, contract: Contract, inputs: StatementInputs, first_key: int) -> list["Asked"]:
+        """What to ask the meters for a statement, numbered from `first_key`."""
+        asked: list[Asked] = []
+        where = tuple(sorted(inputs.deal.usage_filter.items()))
+        for product in inputs.products:
+            meter = self._rows[product.key].meter
+            if meter is None:
+                continue
+            slices = cut(inputs.period, slice_instants(inputs, product))
+            for part, measured in measured_periods(product.aggregation, slices):
+                request = UsageRequest(
+                    key=first_key + len(asked),
+                    meter=meter,
+                    customer_keys=self._keys[contract.customer_id],
+                    period=measured,
+                    group_by=product.group_by,
+                    where=where,
+                )
+                asked.append(Asked(product, part, request, _by_event(product, inputs)))
+        return asked
+
+    def _products_of(self, contract: Contract) -> tuple[ProductTerms, ...]:
+        """The products a contract can bill: those with a rate on its card, and those its deal names."""
+        deal, rates = self._deals[contract.pk], self._rates[contract.rate_card_id]
+        overwrites = [each.scope for each in deal.overrides if isinstance(each, Overwrite)]
+        named = {each.product for each in (*deal.subscriptions, *deal.charges)}
+        return tuple(
+            product
+            for key, product in self._products.items()
+            if key in rates or key in named or any(covers_product(scope, product) for scope in overwrites)
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A usage request's place: which statement, product and slice its answer belongs to."""
+class Asked:
+    """A usage request and the product and slice its answer is for; `by_event`: the price looks at each event."""
 
-    statement: int
     product: ProductTerms
     slice: Period
+    request: UsageRequest
+    by_event: bool
 
 
-def gather(periods: Sequence[BillingPeriod]) -> list[StatementInputs]:
+def gather(periods: Sequence[BillingPeriod], pending: Mapping[int, Drawn] | None = None) -> list[StatementInputs]:
     """The inputs of the statement of each billing period, in the same order, all usage read in one snapshot.
 
-    Expects `contract`, `contract.customer` and `contract.rate_card` selected along.
+    `pending`: by period (its place), what statements that are not issued yet drew before it. Expects
+    `contract.customer` and `contract.rate_card` selected along.
     """
-    rates = _rates_by_card({period.contract.rate_card_id for period in periods})
-    products = {product.key: product for product in _products(rates)}
-    terms = {key: product_terms(product) for key, product in products.items()}
-    keys = _customer_keys({period.contract.customer_id for period in periods})
-    asked: list[_Asked] = []
-    requests: list[UsageRequest] = []
-    for index, billing_period in enumerate(periods):
-        contract = billing_period.contract
-        whole = Period(billing_period.starting_at, billing_period.ending_before)
-        for key, product_rates in rates[contract.rate_card_id].items():
-            slices = rate_slices(product_rates, whole)
-            for part, measured in measured_periods(terms[key].aggregation, slices):
-                requests.append(
-                    UsageRequest(
-                        key=len(asked),
-                        meter=products[key].meter,
-                        customer_keys=keys[contract.customer_id],
-                        period=measured,
-                        group_by=terms[key].group_by,
-                    )
-                )
-                asked.append(_Asked(index, terms[key], part))
-    usage = _usage_by_statement(asked, quantities(requests))
+    terms = Terms(period.contract for period in periods)
+    bare = [
+        terms.inputs(row.contract, Period(row.starting_at, row.ending_before), (pending or {}).get(place))
+        for place, row in enumerate(periods)
+    ]
+    asked: list[list[Asked]] = []
+    count = 0
+    for row, inputs in zip(periods, bare, strict=True):
+        asked.append(terms.requests(row.contract, inputs, count))
+        count += len(asked[-1])
+    flat = [each for rows in asked for each in rows]
+    answers = _answers(flat)
     return [
-        StatementInputs(
-            contract=period.contract.key,
-            customer=period.contract.customer.key,
-            currency=period.contract.currency,
-            period=Period(period.starting_at, period.ending_before),
-            products=tuple(terms[key] for key in rates[period.contract.rate_card_id]),
-            rates=rates[period.contract.rate_card_id],
-            usage=tuple(usage[index]),
-        )
-        for index, period in enumerate(periods)
+        replace(inputs, usage=tuple(usage for each in rows for usage in answers.get(each.request.key, ())))
+        for inputs, rows in zip(bare, asked, strict=True)
     ]
 
 
-def product_terms(product: Product) -> ProductTerms:
-    return ProductTerms(
-        key=product.key,
-        name=product.name,
-        meter=product.meter.key,
-        aggregation=product.meter.aggregation,
-        pricing_keys=tuple(product.pricing_keys),
-        presentation_keys=tuple(product.presentation_keys),
-        conversion=product.conversion,
-    )
+def _answers(asked: Sequence[Asked]) -> dict[int, list[SliceUsage]]:
+    values = event_values([each.request for each in asked if each.by_event])
+    answers: dict[int, list[SliceUsage]] = defaultdict(list)
+    for row in quantities([each.request for each in asked]):
+        place = asked[row.key - asked[0].request.key]
+        answers[row.key].append(_slice_usage(place, row, values.get((row.key, row.group), ())))
+    return answers
 
 
-def _rates_by_card(cards: Iterable[int]) -> dict[int, dict[str, list[Rate]]]:
-    rates: dict[int, dict[str, list[Rate]]] = {card: defaultdict(list) for card in cards}
-    rows = CardRate.objects.filter(rate_card__in=rates).select_related("product", "rate_card")
-    for row in rows.order_by("product__key", "where_key", "starting_at"):
-        rates[row.rate_card_id][row.product.key].append(
-            Rate(
-                product=row.product.key,
-                where=row.where_key,
-                starting_at=row.starting_at,
-                ending_before=row.ending_before,
-                price=row.parsed_price,
-                source=f"rate card {row.rate_card.key}",
-                reference=f"rate:{row.pk}",
-            )
-        )
-    return rates
+def _slice_usage(asked: Asked, row: Quantity, values: tuple[Decimal, ...]) -> SliceUsage:
+    group = tuple(zip(asked.product.group_by, row.group, strict=True))
+    return SliceUsage(asked.product.key, asked.slice, group, row.quantity, row.events, values)
 
 
-def _products(rates: Mapping[int, Mapping[str, object]]) -> Iterable[Product]:
-    keys = {key for card in rates.values() for key in card}
-    return Product.objects.filter(key__in=keys).select_related("meter")
+def _by_event(product: ProductTerms, inputs: StatementInputs) -> bool:
+    rates: Sequence[Rate] = inputs.rates.get(product.key, ())
+    return any(looks_at_each_event(price) for price in (*_prices(rates), *_overwritten(product, inputs.deal)))
+
+
+def _prices(rates: Iterable[Rate]) -> Iterable[object]:
+    for rate in rates:
+        yield rate.price
+        if rate.commit_price is not None:
+            yield rate.commit_price
+
+
+def _overwritten(product: ProductTerms, deal: Deal) -> Iterable[object]:
+    for each in deal.overrides:
+        if isinstance(each, Overwrite) and covers_product(each.scope, product):
+            yield each.price
 
 
 def _customer_keys(customers: Iterable[int]) -> dict[int, tuple[str, ...]]:
@@ -108,10 +168,16 @@ def _customer_keys(customers: Iterable[int]) -> dict[int, tuple[str, ...]]:
     return {customer: tuple(sorted(keys[customer])) for customer in customers}
 
 
-def _usage_by_statement(asked: Sequence[_Asked], measured: Iterable[Quantity]) -> dict[int, list[SliceUsage]]:
-    usage: dict[int, list[SliceUsage]] = defaultdict(list)
-    for row in measured:
-        place = asked[row.key]
-        group = tuple(zip(place.product.group_by, row.group, strict=True))
-        usage[place.statement].append(SliceUsage(place.product.key, place.slice, group, row.quantity, row.events))
-    return usage
+def _posted_draws(contracts: Iterable[int]) -> dict[int, dict[tuple[str, str], Decimal]]:
+    """What issued invoices drew, by contract and balance."""
+    drawn: dict[int, dict[tuple[str, str], Decimal]] = defaultdict(dict)
+    entries = LedgerEntry.objects.filter(contract__in=list(contracts), kind__in=DRAWING)
+    for row in entries.values("contract", "balance", "segment").annotate(total=Sum("amount")).order_by():
+        drawn[row["contract"]][row["balance"], row["segment"]] = -row["total"]
+    return drawn
+
+
+def _sum_of(drawn: Drawn, pending: Drawn) -> dict[tuple[str, str], Decimal]:
+    if not pending:
+        return dict(drawn)
+    return {each: add([drawn.get(each, ZERO), pending.get(each, ZERO)]) for each in {*drawn, *pending}}

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from billing_project.errors import ConflictError, RuleError
 from invoicing.close import rebuild
-from invoicing.drafts import same_as_written, statements
+from invoicing.drafts import current, same_as_written
 from invoicing.models import Invoice, Status
 from invoicing.numbering import next_number
 
@@ -32,7 +32,7 @@ def approve(invoice: int, actor: "User") -> Invoice:
     with transaction.atomic():
         row = _locked(invoice, Status.IN_REVIEW)
         before = row.total
-        changed = not same_as_written(row, statements([row.period])[0])
+        changed = not same_as_written(row, current([row])[row.pk])
         if changed:
             rebuild([row])
         elif row.unrated:
@@ -89,7 +89,8 @@ def _require(actor: "User", permission: str) -> None:
 
 def _locked(invoice: int, status: Status) -> Invoice:
     row = (
-        Invoice.objects.select_related("customer", "period__contract__customer", "period__contract__rate_card")
+        Invoice.objects.select_related("customer", "contract__customer", "contract__rate_card")
+        .select_related("period__contract__customer", "period__contract__rate_card")
         .select_for_update(of=("self",))
         .get(pk=invoice)
     )

@@ -53,18 +53,34 @@ class Invoice(models.Model):
 
     class Kind(models.TextChoices):
         USAGE = "usage", "Usage"
+        SCHEDULED = "scheduled", "Scheduled"
 
     kind = models.CharField(max_length=20, choices=Kind, default=Kind.USAGE)
     status = models.CharField(max_length=20, choices=Status, default=Status.DRAFT)
     number = models.CharField(max_length=60, unique=True, null=True, blank=True)
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="invoices")
     contract = models.ForeignKey(Contract, on_delete=models.PROTECT, related_name="invoices")
-    period = models.ForeignKey(BillingPeriod, on_delete=models.PROTECT, related_name="invoices")
+    period = models.ForeignKey(
+        BillingPeriod,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="invoices",
+        help_text="The billing period of a usage invoice.",
+    )
+    scheduled_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the fees of a scheduled invoice fall due."
+    )
     starting_at = models.DateTimeField()
     ending_before = models.DateTimeField()
     subtotal = MoneyField(max_digits=30, decimal_places=3, currency_choices=None, currency_field_name="currency")
+    discount = ExactField(default=0)
+    credits_applied = ExactField(default=0)
+    tax = ExactField(default=0)
+    already_invoiced = ExactField(default=0)
     total = MoneyField(max_digits=30, decimal_places=3, currency_choices=None, currency_field_name="currency")
     unrated = models.JSONField(default=list, blank=True)
+    draws = models.JSONField(default=list, blank=True, help_text="What issuing it takes from balances.")
     attention = ArrayField(models.CharField(max_length=300), default=list, blank=True)
     bill_to = models.JSONField(default=dict, blank=True)
     seller = models.JSONField(default=dict, blank=True)
@@ -93,6 +109,11 @@ class Invoice(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["period", "kind"], condition=~Q(status="void"), name="one_invoice_per_period_and_kind"
+            ),
+            models.CheckConstraint(
+                name="usage_invoices_have_a_period",
+                condition=Q(kind="usage", period__isnull=False, scheduled_at__isnull=True)
+                | Q(kind="scheduled", period__isnull=True, scheduled_at__isnull=False),
             ),
             models.CheckConstraint(
                 name="issued_invoices_are_numbered",
@@ -166,6 +187,12 @@ class InvoiceLine(models.Model):
     tiers = models.JSONField(default=list, blank=True)
     source = models.CharField(max_length=300, blank=True)
     rate = models.CharField(max_length=200, blank=True)
+    price = models.JSONField(null=True, blank=True)
+    unit = models.CharField(max_length=200, blank=True, help_text="The pricing unit of the amounts, if not currency.")
+    balance = models.CharField(max_length=200, blank=True, help_text="The commit or credit that pays or is drawn.")
+    segment = models.CharField(max_length=40, blank=True)
+    share = ExactField(null=True, blank=True, help_text="The part of the price's charge the line is for.")
+    subscription = models.CharField(max_length=200, blank=True)
 
     objects: ClassVar[models.Manager["InvoiceLine"]]
 

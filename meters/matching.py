@@ -38,13 +38,18 @@ def group(keys: Sequence[str], parameters: Parameters) -> str:
     return f"ARRAY[{', '.join(_text(key, parameters) for key in keys)}]::text[]"
 
 
+def is_among(key: str, values: Sequence[str], parameters: Parameters) -> str:
+    """The condition that a property is one of these texts."""
+    return f"{_text(key, parameters)} = ANY({parameters.add(list(values), 'text[]')})"
+
+
 def _filter(one: Mapping[str, Any], parameters: Parameters) -> Iterable[str]:
     text = _text(one["property"], parameters)
     for rule, wanted in one.items():
         if rule == "exists":
             yield f"{text} IS {'NOT ' if wanted else ''}NULL"
         elif rule == "in":
-            yield f"{text} = ANY({parameters.add(list(wanted), 'text[]')})"
+            yield is_among(one["property"], wanted, parameters)
         elif rule == "not_in":
             yield f"({text} = ANY({parameters.add(list(wanted), 'text[]')})) IS NOT TRUE"
         elif rule in COMPARISONS:

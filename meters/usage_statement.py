@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC
 
 from meters.covering import Covering, Span, cover, merge
-from meters.matching import Parameters, group, matches, value
+from meters.matching import Parameters, group, is_among, matches, value
 from meters.models import Aggregation, Meter
 from meters.periods import Period
 
@@ -25,9 +25,7 @@ MEASURES = (
 SHARED = """
 WITH who AS MATERIALIZED (
     SELECT given.who, s.id AS subject_id
-    FROM unnest({who}, {keys}) AS given (who, key) JOIN meters_subject AS s ON s.key = given.key
-    UNION ALL
-    SELECT given.who, s.id FROM unnest({everyone}) AS given (who) CROSS JOIN meters_subject AS s
+    FROM unnest({who}, {keys}) AS given (who, key) JOIN meters_subject AS s ON s.key = given.key {everybody}
 ), {tail_tables}, loose AS MATERIALIZED (
     SELECT found.* FROM (
         SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties, true AS is_tail
@@ -38,14 +36,15 @@ WITH who AS MATERIALIZED (
         FROM meters_event AS e
         WHERE {behind} AND ({edges}) AND (e.subject_id IN (SELECT subject_id FROM who)) IS TRUE
     ) AS found,
-    -- One row that the planner takes for a thousand. Without statistics it would take thousands of loose events for a
+    -- One row that the planner takes for a hundred. Without statistics it would take thousands of loose events for a
     -- handful, and join them by nested loops.
-    generate_series(1, (SELECT 1))
+    unnest(ARRAY(SELECT 1)), unnest(ARRAY(SELECT 1)) AS again
 )
 SELECT {cursor_ask} AS ask, ARRAY[]::text[] AS groups, coalesce(max(xid), 0) AS events,
        coalesce(max(base_seq), -1)::numeric AS total, NULL::numeric AS smallest, NULL::numeric AS largest, {no_last}
 FROM meters_rollupcursor
 """
+EVERYBODY = "UNION ALL SELECT {who}, id FROM meters_subject"
 # In the tail two events may share an identity, and no key table says yet which one is kept: the first to come.
 TAIL_TABLES = """
 doubled AS MATERIALIZED (
@@ -72,6 +71,7 @@ SELECT ask, {groups} AS groups, {measures} FROM (
         AND b.starting_at >= asked.starting_at AND b.starting_at < asked.ending_before
     GROUP BY asked.ask, b.group_id
 ) AS by_group JOIN meters_groupvalues AS g ON g.id = by_group.group_id
+WHERE {where}
 GROUP BY 1, 2
 """
 EVENTS = """
@@ -90,13 +90,17 @@ GROUP BY 1, 2
 
 @dataclass(frozen=True, slots=True)
 class UsageRequest:
-    """How much a meter measured for one customer (all its keys; None: everybody) in a period, split by group keys."""
+    """How much a meter measured for one customer (all its keys; None: everybody) in a period, split by group keys.
+
+    `where` leaves out events whose group values are not among those named.
+    """
 
     key: int
     meter: Meter
     customer_keys: tuple[str, ...] | None
     period: Period
     group_by: tuple[str, ...] = ()
+    where: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +169,7 @@ class UsageStatement:
         return SHARED.format(
             who=add([who for who, _ in named], "int[]"),
             keys=add([key for _, key in named], "text[]"),
-            everyone=add([who for keys, who in self._who.items() if keys is None], "int[]"),
+            everybody=EVERYBODY.format(who=self._who[None]) if None in self._who else "",
             tail_tables=self._known.tail_tables,
             tail=self._known.tail,
             behind=f"NOT ({self._known.beyond('e')})",
@@ -187,23 +191,22 @@ class UsageStatement:
 
     def _buckets(self, size: str) -> Iterable[str]:
         """One branch for all requests that read the same columns of the group values."""
-        shapes: dict[tuple[bool, tuple[int, ...]], list[tuple[_Asked, Span]]] = defaultdict(list)
+        shapes: dict[_Shape, list[tuple[_Asked, Span]]] = defaultdict(list)
         for each in self._asked:
             spans = each.covering.days if size == "day" else each.covering.hours
-            shape = (_is_latest(each.request.meter), _positions(each.request))
-            shapes[shape] += [(each, span) for span in spans] if spans else []
-        for (is_latest, positions), asked in shapes.items():
+            shapes[_shape(each.request)] += [(each, span) for span in spans] if spans else []
+        for shape, asked in shapes.items():
             if asked:
-                yield self._bucket_branch(size, is_latest, positions, asked)
+                yield self._bucket_branch(size, shape, asked)
 
-    def _bucket_branch(
-        self, size: str, is_latest: bool, positions: tuple[int, ...], asked: Sequence[tuple[_Asked, Span]]
-    ) -> str:
+    def _bucket_branch(self, size: str, shape: "_Shape", asked: Sequence[tuple[_Asked, Span]]) -> str:
         add = self.parameters.add
+        where = [f"g.values[{place}] = ANY({add(list(values), 'text[]')})" for place, values in shape.where]
         return BUCKETS.format(
             size=size,
-            measures=_measures(is_latest),
-            groups=f"ARRAY[{', '.join(f'g.values[{position}]' for position in positions)}]::text[]",
+            measures=_measures(shape.is_latest),
+            groups=f"ARRAY[{', '.join(f'g.values[{position}]' for position in shape.positions)}]::text[]",
+            where=" AND ".join(where) or "true",
             asks=add([each.ask for each, _ in asked], "int[]"),
             meters=add([each.request.meter.pk for each, _ in asked], "int[]"),
             who=add([each.who for each, _ in asked], "int[]"),
@@ -213,21 +216,23 @@ class UsageStatement:
 
     def _events(self) -> Iterable[str]:
         """One branch for each meter and split."""
-        readings: dict[tuple[int, tuple[str, ...]], list[_Asked]] = defaultdict(list)
+        readings: dict[tuple[object, ...], list[_Asked]] = defaultdict(list)
         for each in self._asked:
-            readings[each.request.meter.pk, each.request.group_by].append(each)
-        for (_, group_by), asked in readings.items():
-            yield self._event_branch(asked[0].request.meter, group_by, asked)
+            request = each.request
+            readings[request.meter.pk, request.group_by, request.where].append(each)
+        for asked in readings.values():
+            yield self._event_branch(asked[0].request, asked)
 
-    def _event_branch(self, meter: Meter, group_by: tuple[str, ...], asked: Sequence[_Asked]) -> str:
-        add = self.parameters.add
+    def _event_branch(self, request: UsageRequest, asked: Sequence[_Asked]) -> str:
+        add, meter = self.parameters.add, request.meter
+        among = [is_among(key, values, self.parameters) for key, values in request.where]
         tails = [(each, (each.request.period.starting_at, each.request.period.ending_before), True) for each in asked]
         spans = tails + [(each, span, False) for each in asked for span in each.covering.edges]
         return EVENTS.format(
             measures=_event_measures(_is_latest(meter)),
-            groups=group(group_by, self.parameters),
+            groups=group(request.group_by, self.parameters),
             value=value(meter, self.parameters),
-            matches=matches(meter, self.parameters),
+            matches=" AND ".join([matches(meter, self.parameters), *among]),
             asks=add([each.ask for each, _, _ in spans], "int[]"),
             who=add([each.who for each, _, _ in spans], "int[]"),
             starts=add([start for _, (start, _), _ in spans], "timestamptz[]"),
@@ -240,9 +245,23 @@ def _is_latest(meter: Meter) -> bool:
     return meter.aggregation == Aggregation.LATEST
 
 
-def _positions(request: UsageRequest) -> tuple[int, ...]:
-    """Where the request's group keys stand among the meter's. Raises ValueError for one the meter does not keep."""
-    return tuple(request.meter.group_by.index(key) + 1 for key in request.group_by)
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What requests that are read by one branch have in common. Positions count from 1, as arrays in SQL do."""
+
+    is_latest: bool
+    positions: tuple[int, ...]
+    where: tuple[tuple[int, tuple[str, ...]], ...]
+
+
+def _shape(request: UsageRequest) -> _Shape:
+    """Raises ValueError for a group key that the meter does not keep."""
+    place = request.meter.group_by.index
+    return _Shape(
+        is_latest=_is_latest(request.meter),
+        positions=tuple(place(key) + 1 for key in request.group_by),
+        where=tuple((place(key) + 1, values) for key, values in request.where),
+    )
 
 
 def _measures(is_latest: bool) -> str:

@@ -11,14 +11,16 @@ from contracts.billing_periods import period_at
 from contracts.models import BillingPeriod, Contract
 from contracts.period_text import day_text, period_text
 from invoicing.admin.lines import shown_lines, shown_unrated, statement_lines
-from invoicing.drafts import draft_invoice, statements, with_terms
+from invoicing.drafts import Built, build, current, draft_invoice, with_terms
 from invoicing.models import Invoice, Status
 
 
 def invoice_page(invoice: Invoice) -> dict[str, Any]:
     """Lines and totals as written, or of a draft as they are now."""
     if invoice.status == Status.DRAFT:
-        return _live(with_terms(invoice.period)) | {"invoice": invoice, "live": True}
+        now = current([invoice])[invoice.pk]
+        built = Built(invoice.contract, now, invoice.period, invoice.scheduled_at)
+        return _shown(draft_invoice(built), statement_lines(now)) | {"invoice": invoice, "live": True}
     return _shown(invoice, list(invoice.lines.order_by("position"))) | {"live": False}
 
 
@@ -31,7 +33,8 @@ def running_period(request: HttpRequest, context: dict[str, Any], contract: int)
 
 
 def period(request: HttpRequest, context: dict[str, Any], key: int) -> HttpResponse:
-    billing_period = with_terms(get_object_or_404(BillingPeriod, pk=key))
+    get_object_or_404(BillingPeriod, pk=key)
+    billing_period = with_terms(key)
     invoice = billing_period.invoices.exclude(status=Status.VOID).first()
     if invoice is not None:
         return redirect("admin:invoicing_invoice_change", invoice.pk)
@@ -56,8 +59,8 @@ def document(request: HttpRequest, invoice: Invoice) -> HttpResponse:
 
 
 def _live(billing_period: BillingPeriod) -> dict[str, Any]:
-    (statement,) = statements([billing_period])
-    return _shown(draft_invoice(billing_period, statement), statement_lines(statement)) | {"live": True}
+    (built,) = build([billing_period])
+    return _shown(draft_invoice(built), statement_lines(built.statement)) | {"live": True}
 
 
 def _shown(invoice: Invoice, lines: list[Any]) -> dict[str, Any]:

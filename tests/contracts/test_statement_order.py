@@ -70,15 +70,11 @@ def test_a_discount_has_a_scope_and_dates_and_splits_by_largest_remainder() -> N
 def test_bounds_of_a_line_come_after_discounts() -> None:
     prices = {"calls": unit("2", minimum="50", maximum="70")}
     deal = {"discounts": [{"percent": "50"}]}
-    assert (
-        table(bill(prices, deal, ("calls", day(2), "40")))
-        == [
-            "usage calls 01.01-01.02 40.00 80.00",
-            "discount calls 01.01-01.02 -40.00",
-            "minimum calls 01.01-01.02 10.00",
-        ]
-        or table(bill(prices, deal, ("calls", day(2), "40")))[-1] == "discount calls 01.01-01.02 -40.00"
-    )
+    assert table(bill(prices, deal, ("calls", day(2), "40"))) == [
+        "usage calls 01.01-01.02 40.00 80.00",
+        "minimum calls 01.01-01.02 10.00",
+        "discount calls 01.01-01.02 -40.00",
+    ]
     assert bill(prices, deal, ("calls", day(2), "40")).total == D("50.00")
     assert bill(prices, deal, ("calls", day(2), "100")).total == D("70.00")
     assert table(bill(prices)) == ["minimum calls 01.01-01.02 50.00"]
