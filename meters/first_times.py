@@ -2,24 +2,31 @@
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
 from meters.events import Event
 from meters.wire.reading import Untimed
 
-# In the order of keys, so that two requests which share events do not wait for each other. The roller finds the key
-# with the event's own time, as if it had kept it itself.
+# In the order of keys, so that two requests which share events do not wait for each other. Not in the roller's own
+# table: of an event sent with a time and then without one, the first counts, whether it was rolled up yet or not.
 KEEP = """
-INSERT INTO meters_eventkey (key, time, seen_on)
-SELECT key, time, %(today)s FROM unnest(%(keys)s::uuid[], %(times)s::timestamptz[]) AS given (key, time) ORDER BY key
+INSERT INTO meters_firsttime (key, time, seen_on)
+SELECT given.key, coalesce(counted.time, given.time), %(today)s
+FROM unnest(%(keys)s::uuid[], %(times)s::timestamptz[]) AS given (key, time)
+LEFT JOIN meters_eventkey AS counted ON counted.key = given.key
+ORDER BY given.key
 ON CONFLICT (key) DO NOTHING
 """
-KEPT = "SELECT key, time FROM meters_eventkey WHERE key = ANY(%(keys)s::uuid[])"
+KEPT = "SELECT key, time FROM meters_firsttime WHERE key = ANY(%(keys)s::uuid[])"
+FORGET = """
+DELETE FROM meters_firsttime WHERE key IN (SELECT key FROM meters_firsttime WHERE seen_on < %s LIMIT %s)
+"""
 
 
 def with_first_times(events: Sequence[Event]) -> list[Event]:
@@ -37,6 +44,16 @@ def with_first_times(events: Sequence[Event]) -> list[Event]:
         cursor.execute(KEPT, parameters)
         kept = dict(cursor.fetchall())
     return [_at(event, kept) if isinstance(event, Untimed) else event for event in events]
+
+
+def forget_old_times(chunk: int = 20_000) -> None:
+    """Drop what is older than settings.METERS_IDENTITY_DAYS."""
+    oldest = timezone.now().date() - timedelta(days=settings.METERS_IDENTITY_DAYS)
+    forgotten = chunk
+    while forgotten == chunk:
+        with connection.cursor() as cursor:
+            cursor.execute(FORGET, [oldest, chunk])
+            forgotten = cursor.rowcount
 
 
 def _at(event: Untimed, kept: dict[uuid.UUID, datetime]) -> Event:

@@ -193,6 +193,19 @@ class EventKey(models.Model):
         return str(self.key)
 
 
+class FirstTime(models.Model):
+    """When an event whose client left the time to us arrived first, kept as long as an EventKey."""
+
+    key = models.UUIDField(primary_key=True)
+    time = models.DateTimeField()
+    seen_on = models.DateField(db_index=True)
+
+    objects: ClassVar[models.Manager["FirstTime"]] = models.Manager()
+
+    def __str__(self) -> str:
+        return str(self.key)
+
+
 class GroupValues(models.Model):
     """The values of a meter's group keys, in the order of `group_by`; None where an event lacks the property."""
 

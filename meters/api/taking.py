@@ -37,6 +37,8 @@ class Taken:
         """A problem that names every refused event."""
         kept = self.result.accepted + self.result.duplicates
         detail = f"{len(self.rejected)} of {len(self.rejected) + kept} events were rejected; the others are stored."
+        if self.single:
+            detail = f"The event was rejected: {self.rejected[0].message}"
         problems = [Problem(self._path(one), one.code, one.message) for one in self.rejected]
         return problem(status, detail, problems, **self.report())
 

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from meters import partitions
+from meters.first_times import forget_old_times
 from meters.rollup import forget_old_keys, roll_up
 
 TIDY_EVERY = timedelta(hours=1)
@@ -37,6 +38,7 @@ class Command(BaseCommand):
                 tidied = timezone.now()
                 partitions.ensure_ahead(tidied)
                 forget_old_keys()
+                forget_old_times()
             result = roll_up()
             counted += result.events
             if result.more:
