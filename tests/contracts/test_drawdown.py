@@ -156,6 +156,17 @@ def test_lines_are_paid_by_kind_then_slice_then_price_then_name() -> None:
     ]
 
 
+def test_what_is_missing_to_a_lines_minimum_is_paid_after_its_usage() -> None:
+    statement = bill({"calls": unit("1", minimum="50")}, {"credits": [credit("a", "30")]}, ("calls", day(5), "10"))
+    assert table(statement) == [
+        "usage calls 01.01-01.02 10.00 10.00 [a]",
+        "minimum calls 01.01-01.02 20.00 [a]",
+        "minimum calls 01.01-01.02 20.00",
+        "draw calls 01.01-01.02 -10.00 [a]",
+        "draw calls 01.01-01.02 -20.00 [a]",
+    ]
+
+
 BASE = Balance("base", "0", "credit", "base", D(10), day(1), day(1, 6))
 
 
