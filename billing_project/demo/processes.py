@@ -46,7 +46,7 @@ def web_server(listener: socket.socket) -> Iterator[Process]:
     port = listener.getsockname()[1]
     fd = listener.fileno()
     options = ["--bind", f"fd://{fd}", "--worker-class", "gthread", "--workers", "2", "--threads", "4"]
-    options += ["--no-control-socket", "--graceful-timeout", "5", "--log-level", "warning"]
+    options += ["--preload", "--no-control-socket", "--graceful-timeout", "5", "--log-level", "warning"]
     with _leashed("gunicorn", "billing_project.wsgi", *options, keep=[fd]) as server:
         listener.close()  # a copy left open here would accept connections for a server that died
         _wait_until_ready(server, port)
@@ -86,6 +86,7 @@ def _leashed(program: str, *arguments: str, keep: Collection[int] = ()) -> Itera
             [sys.executable, "-m", "billing_project.demo.leash", str(reading), program, *arguments],
             pass_fds=[reading, *keep],
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             start_new_session=True,
             cwd=settings.BASE_DIR,
         )

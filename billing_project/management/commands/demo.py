@@ -128,5 +128,5 @@ def _erase() -> None:
 
 
 def _database_sentence(error: OperationalError) -> str:
-    why = str(error).strip().splitlines()[-1].strip()
-    return f"The database does not answer: {why} Start it, or correct DATABASE_URL."
+    why = str(error).strip().splitlines()[0].removeprefix("connection failed: ")
+    return f"The database cannot be used: {why}. Start it, or correct DATABASE_URL."
