@@ -9,7 +9,7 @@ from django.db.models import Sum
 
 from catalog.models import Product
 from catalog.money import ZERO, add
-from catalog.prices import looks_at_each_event
+from catalog.prices import Price, looks_at_each_event
 from contracts.balances import Drawn, balances_of
 from contracts.catalog_terms import product_terms, rates_by_card, units_of
 from contracts.deal import Deal, Overwrite
@@ -87,7 +87,7 @@ class Terms:
         """The products a contract can bill: those with a rate on its card, and those its deal names."""
         deal, rates = self._deals[contract.pk], self._rates[contract.rate_card_id]
         overwrites = [each.scope for each in deal.overrides if isinstance(each, Overwrite)]
-        named = {each.product for each in (*deal.subscriptions, *deal.charges)}
+        named = {each.product for each in deal.subscriptions} | {each.product for each in deal.charges}
         return tuple(
             product
             for key, product in self._products.items()
@@ -148,14 +148,14 @@ def _by_event(product: ProductTerms, inputs: StatementInputs) -> bool:
     return any(looks_at_each_event(price) for price in (*_prices(rates), *_overwritten(product, inputs.deal)))
 
 
-def _prices(rates: Iterable[Rate]) -> Iterable[object]:
+def _prices(rates: Iterable[Rate]) -> Iterable[Price]:
     for rate in rates:
         yield rate.price
         if rate.commit_price is not None:
             yield rate.commit_price
 
 
-def _overwritten(product: ProductTerms, deal: Deal) -> Iterable[object]:
+def _overwritten(product: ProductTerms, deal: Deal) -> Iterable[Price]:
     for each in deal.overrides:
         if isinstance(each, Overwrite) and covers_product(each.scope, product):
             yield each.price

@@ -5,6 +5,7 @@ and the other is told.
 """
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -13,9 +14,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from billing_project.errors import ConflictError, RuleError
+from contracts.ledger import post, post_ends, post_starts
+from contracts.models import Customer, LedgerEntry
 from invoicing.close import rebuild
 from invoicing.drafts import current, same_as_written
-from invoicing.models import Invoice, Status
+from invoicing.models import OPEN, Invoice, Status
 from invoicing.numbering import next_number
 
 if TYPE_CHECKING:
@@ -56,17 +59,22 @@ def return_to_review(invoice: int, actor: "User") -> Invoice:
     _require(actor, "invoicing.approve_invoice")
     with transaction.atomic():
         row = _locked(invoice, Status.APPROVED)
+        rebuild([row])
         row.status, row.approved_by, row.approved_at = Status.IN_REVIEW, None, None
         row.save(update_fields=["status", "approved_by", "approved_at"])
     return row
 
 
 def issue(invoice: int, actor: "User") -> Invoice:
-    """Issue an approved invoice: it takes the next number, copies what it shows, and is frozen from then on."""
+    """Issue an approved invoice: its draws are posted, it takes the next number, copies what it shows, and is frozen.
+
+    Raises ConflictError when a balance it draws on was used up since: return it to review, and it is built anew.
+    """
     _require(actor, "invoicing.issue_invoice")
     with transaction.atomic():
         row = _locked(invoice, Status.APPROVED)
         now = timezone.now()
+        _post_draws(row)
         row.status, row.issued_by, row.issued_at = Status.ISSUED, actor, now
         row.due_at = now + timedelta(days=row.net_days)
         row.bill_to = {
@@ -80,6 +88,30 @@ def issue(invoice: int, actor: "User") -> Invoice:
         row.number = next_number(settings.INVOICE_NUMBER_PREFIX)
         row.save(update_fields=["status", "issued_by", "issued_at", "due_at", "bill_to", "seller", "number"])
     return row
+
+
+def _post_draws(invoice: Invoice) -> None:
+    """Post to the ledger what an invoice draws, and the windows that start and end with its period."""
+    contract = invoice.contract
+    # One at a time for each customer, until the commit: what two invoices may draw together is decided here.
+    Customer.objects.select_for_update().get(pk=contract.customer_id)
+    post_starts(contract, invoice.ending_before)
+    for number, draw in enumerate(invoice.draws):
+        amount, at = -Decimal(draw["amount"]), invoice.starting_at
+        source = f"invoice:{invoice.pk}:{number}"
+        try:
+            post(contract, draw["balance"], LedgerEntry.Kind.DRAW, amount, at, source, draw["segment"])
+        except RuleError as error:
+            raise ConflictError(
+                f"{error.message} Return the invoice to review: it is then built anew from what is left."
+            ) from error
+    waiting = Invoice.objects.filter(contract=contract, status__in=OPEN).exclude(pk=invoice.pk)
+    drawing = {
+        (draw["balance"], draw["segment"])
+        for draws in waiting.filter(starting_at__lt=invoice.ending_before).values_list("draws", flat=True)
+        for draw in draws
+    }
+    post_ends(contract, invoice.ending_before, drawing)
 
 
 def _require(actor: "User", permission: str) -> None:

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, transaction
 from django.db.models import ProtectedError
@@ -158,5 +159,6 @@ def test_what_a_rate_refers_to_stays() -> None:
 def test_every_change_leaves_a_row_of_history() -> None:
     rate = RateFactory.create()
     Rate.objects.filter(pk=rate.pk).update(price={"model": "flat", "amount": "9"})
-    rows = rate.pgh_event_model.objects.filter(pgh_obj_id=rate.pk).order_by("pk")
+    history = apps.get_model("catalog", "RateEvent")
+    rows = history._default_manager.filter(pgh_obj_id=rate.pk).order_by("pk")
     assert [row.price["model"] for row in rows] == ["per_unit", "flat"]

@@ -212,7 +212,9 @@ def test_splitting_a_period_at_any_instants_changes_no_total(
     """The same usage measured whole and in slices, under a rate renewed at every cut with the same price."""
     product = replace(PLAIN, aggregation=aggregation)
     use = {1: first, **later}
-    combine = (lambda values: sum(values, D(0))) if aggregation == "sum" else (lambda values: max(values, default=D(0)))
+
+    def combine(values: list[Decimal]) -> Decimal:
+        return sum(values, D(0)) if aggregation == "sum" else max(values, default=D(0))
 
     def measured(part: Period, over: Period) -> SliceUsage:
         inside = [quantity for number, quantity in use.items() if day(number) in over]

@@ -146,7 +146,7 @@ def totals(invoices: Iterable[Invoice]) -> Decimal:
 
 
 @pytest.fixture
-def poster() -> Iterator[Poster]:
+def poster() -> Poster:
     return Poster()
 
 
