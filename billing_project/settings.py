@@ -96,6 +96,8 @@ TEMPLATES = [
 DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url_config(embedded.database_url())}
 DATABASES["default"]["HOST"] = unquote(DATABASES["default"]["HOST"])  # a socket's folder: postgres://user@%2Frun/name
 DATABASES["default"] |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+# Reading usage is one long statement that runs for milliseconds; compiling it takes PostgreSQL most of a second.
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault("options", "-c jit=off")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [

@@ -46,7 +46,8 @@ class Command(BaseCommand):
             if options["once"]:
                 break
             stop.wait(options["every"])
-        self.stdout.write(f"{counted:,} events counted.")
+        if options["once"]:
+            self.stdout.write(f"{counted:,} event{'' if counted == 1 else 's'} counted.")
 
 
 def seconds(text: str) -> float:
