@@ -75,4 +75,4 @@ def _make(month: datetime) -> None:
     ]
     with connection.cursor() as cursor:
         for statement in statements:
-            cursor.execute(statement)
+            cursor.execute(statement.as_string())  # pghistory, inside a request of the admin, reads text only

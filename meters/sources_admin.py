@@ -15,12 +15,13 @@ from django.utils.html import format_html
 from unfold.decorators import action, display
 
 from billing_project.admin import ModelAdmin, ReadOnlyAdmin, ReadOnlyInline, button
-from billing_project.errors import RuleError
+from billing_project.errors import ConflictError, RuleError
 from billing_project.forms import timezone_input
 from meters.events import Event
 from meters.source_models import EventSource, ImportedFile, ImportRun
 from meters.sources.background import start
 from meters.sources.preview import first_rows_of
+from meters.sources.runs import is_running
 
 RUNS_SHOWN = 20
 STATE_COLOURS = {"Running": "info", "Done": "success", "Failed": "danger", "Stopped": "warning"}
@@ -148,6 +149,8 @@ class EventSourceAdmin(ModelAdmin[EventSource]):
     )
     def run_now(self, request: HttpRequest, object_id: str) -> str:
         source = EventSource.objects.get(pk=object_id)
+        if is_running(source):
+            raise ConflictError(f"{source}: a run is under way.", code="running")
         start(source, request.user.get_username())
         return f"{source} is being read. Its runs show how far it is."
 

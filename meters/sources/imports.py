@@ -64,7 +64,7 @@ def _is_readable(file: FoundFile, reading: Reading, run: ImportRun) -> bool:
 
 def import_file(place: Place, file: FoundFile, reading: Reading, run: ImportRun, advance: Advance) -> None:
     """A file that cannot be read is noted in the run; it does not keep others from being read."""
-    digest = _digest(file.path, reading)
+    digest = digest_of(file.path, reading)
     with holding("import-file", digest) as held:
         state = _checkpoint(file, digest, reading, run) if held else None
         if state is None:
@@ -143,6 +143,6 @@ def note(run: ImportRun, message: str = "", **counts: int) -> None:
         ImportRun.objects.filter(pk=run.pk).update(**changes)
 
 
-def _digest(path: str, reading: Reading) -> uuid.UUID:
+def digest_of(path: str, reading: Reading) -> uuid.UUID:
     given: Sequence[Any] = (path, reading.file_format, reading.mapping)
     return uuid.UUID(bytes=blake2b(msgspec.json.encode(given), digest_size=16).digest())

@@ -51,6 +51,11 @@ def run_source(source: EventSource, show: Show, *, by: str = "", due: datetime |
         return run
 
 
+def is_running(source: EventSource) -> bool:
+    with holding("event-source", source.pk) as free:
+        return not free
+
+
 def run_due(show: Show, *, now: datetime) -> Iterator[ImportRun]:
     """Read the sources whose time has come; several machines at once share them."""
     for source in EventSource.objects.filter(next_at__lte=now).order_by("next_at"):

@@ -1,9 +1,11 @@
 """A database whose commits are real: the roller counts only what other transactions have committed."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.db import connection
+from pytest_django import Settings
 
 from meters import dictionary, partitions
 from meters.models import (
@@ -19,6 +21,7 @@ from meters.models import (
     RollupCursor,
     Subject,
 )
+from tests.meters.files import HEADER, rows_of
 
 MODELS = (
     Conflict, DayBucket, Event, EventKey, EventType, GroupValues, HourBucket, Meter, RejectedEvent, RollupCursor,
@@ -50,3 +53,11 @@ def committed(transactional_db: None) -> Iterator[None]:
     yield
     dictionary.forget()
     partitions.forget()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, settings: Settings) -> Path:
+    """A folder of events that sources may read: three good rows and a bad one."""
+    settings.EVENT_SOURCE_FOLDERS = [str(tmp_path)]
+    (tmp_path / "a.csv").write_text(HEADER + rows_of(3) + "x\n")
+    return tmp_path

@@ -1,17 +1,20 @@
 """Files of events, and runs over them, in one line each."""
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from meters.models import Event, ImportRun
+from billing_project.locks import lock_number
+from meters.models import Event, EventSource, ImportRun
 from meters.sources.imports import Reading
 from meters.sources.mapping import ColumnMapping
 from meters.sources.runs import run_import
+from tests.processes import database_url
 
 TYPED = ColumnMapping(type="llm")
 HEADER = "id,time,customer,tokens\n"
@@ -45,3 +48,20 @@ def rows_of(number: int, start: int = 0) -> str:
 def write_parquet(path: Path, columns: Mapping[str, Any], *, schema: Any = None, group: int | None = None) -> Path:
     pq.write_table(pa.table(dict(columns), schema=schema), path, row_group_size=group)
     return path
+
+
+def make_source(folder: Path, **more: Any) -> EventSource:
+    given = {"key": "gateway", "name": "Gateway", "place": str(folder), "event_type": "llm", **more}
+    source = EventSource(**given)
+    source.full_clean()
+    source.schedule()
+    source.save()
+    return source
+
+
+@contextmanager
+def elsewhere(*name: object) -> Iterator[None]:
+    """Another process holds the lock."""
+    with psycopg.connect(database_url(), autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [lock_number(*name)])
+        yield

@@ -1,0 +1,98 @@
+"""Event sources: made, tried and run in the admin, read by schedule, each by one process at a time."""
+
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client
+from django.urls import reverse
+
+from meters.models import Event, EventSource, ImportRun
+from meters.sources import background
+from tests.meters.files import elsewhere, make_source
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def admin(client: Client) -> Client:
+    client.force_login(User.objects.create_superuser("ann"))
+    return client
+
+
+def form(folder: Path, **more: Any) -> dict[str, Any]:
+    runs = {"runs-TOTAL_FORMS": 0, "runs-INITIAL_FORMS": 0}
+    given = {"key": "gateway", "name": "Gateway", "place": str(folder), "file_format": "auto", "time_format": "iso"}
+    return {**given, "timezone": "UTC", "event_type": "llm", "properties": "{}", **runs, **more}
+
+
+def test_made_tried_and_run_without_code(admin: Client, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = reverse("admin:meters_eventsource_add")
+    asked = form(folder, every_minutes=60, skipped_columns="a, b", properties='{"region": "eu"}', _continue="1")
+    refused = admin.post(add, {**asked, "place": "/etc", "timezone": "Mars"})
+    assert "Folders on the server must lie below one of these" in refused.content.decode()
+    assert "There is no such time zone" in refused.content.decode()
+    assert admin.post(add, asked).status_code == 302
+    source = EventSource.objects.get()
+    assert source.skipped_columns == ["a", "b"]
+    assert source.next_at is not None
+
+    page = admin.get(reverse("admin:meters_eventsource_first_rows", args=[source.pk]), follow=True)
+    assert "Columns &quot;a&quot;, &quot;b&quot; are missing from the file" in page.content.decode()
+    change = reverse("admin:meters_eventsource_change", args=[source.pk])
+    assert (
+        admin.post(
+            change, form(folder, every_minutes=60, skipped_columns="", properties='{"region": "eu"}')
+        ).status_code
+        == 302
+    )
+    shown = admin.get(reverse("admin:meters_eventsource_first_rows", args=[source.pk])).content.decode()
+    for text in ("2026-01-05 00:00:01.000000", "<th", "region", "The row has 1 cells, the header 4.", "1 file,"):
+        assert text in shown
+    assert not Event.objects.exists()
+
+    def at_once(command: list[str], **_: Any) -> None:
+        assert command[:2] == [sys.executable, str(settings.BASE_DIR / "manage.py")]
+        call_command(*command[2:], stdout=StringIO(), stderr=StringIO())
+
+    monkeypatch.setattr(background.subprocess, "Popen", at_once)  # type: ignore[attr-defined]
+    admin.post(reverse("admin:meters_eventsource_run_now", args=[source.pk]), {"_form_submitted": "on"})
+    made = ImportRun.objects.get()
+    assert (made.state, made.started_by, made.accepted, made.rejected) == ("done", "ann", 3, 1)
+    history = admin.get(change).content.decode()
+    assert reverse("admin:meters_importrun_change", args=[made.pk]) in history
+    assert "3 / 0 / 1" in admin.get(reverse("admin:meters_eventsource_changelist")).content.decode()
+    page = admin.get(reverse("admin:meters_importrun_change", args=[made.pk]))
+    assert str(folder / "a.csv") in page.content.decode()
+    assert admin.get(reverse("admin:meters_importrun_changelist")).status_code == 200
+
+
+def test_what_is_running_is_not_started_again(admin: Client, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_source(folder)
+    monkeypatch.setattr(background.subprocess, "Popen", lambda *_, **__: pytest.fail("started"))  # type: ignore[attr-defined]
+    with elsewhere("event-source", source.pk):
+        admin.post(reverse("admin:meters_eventsource_run_now", args=[source.pk]), {"_form_submitted": "on"})
+    assert not ImportRun.objects.exists()
+
+
+def test_the_editor_of_sources_needs_the_permission(client: Client, folder: Path) -> None:
+    source = make_source(folder)
+    client.force_login(User.objects.create_user("bob", is_staff=True))
+    for page in ("first_rows", "change", "run_now"):
+        assert client.get(reverse(f"admin:meters_eventsource_{page}", args=[source.pk])).status_code in {302, 403}
+
+
+def test_it_really_starts_beside_the_web_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only that the command line is one that the program takes."""
+    started: list[list[str]] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(background.subprocess, "Popen", lambda command, **_: started.append(command))  # type: ignore[attr-defined]
+        background.start(make_source(folder), "ann")
+    helped = subprocess.run([*started[0], "--help"], capture_output=True, text=True)
+    assert helped.returncode == 0, helped.stderr
