@@ -21,6 +21,7 @@ FLOORS = [KERNEL, "meters", "catalog", "contracts", "invoicing"]
 FOUNDATION = {
     "admin",
     "api",
+    "api_csv",
     "decimals",
     "errors",
     "fields",

@@ -1,8 +1,6 @@
 """GET /api/v1/usage: what meters measured, by customer, group and window; JSON or CSV."""
 
-import csv
-import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
@@ -10,12 +8,13 @@ from zoneinfo import ZoneInfo, available_timezones
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from billing_project.api import MEDIA_TYPE, requires
+from billing_project.api_csv import CsvRenderer
 from billing_project.decimals import plain
 from billing_project.models import Scope
 from contracts.models import Customer
@@ -86,30 +85,25 @@ class UsageSerializer(serializers.Serializer[Any]):
     data = UsageRowSerializer(many=True)  # type: ignore[assignment]
 
 
-class CsvRenderer(BaseRenderer):
-    """Rows as CSV, a column for each group key; errors stay problem+json in text form."""
+class UsageCsvRenderer(CsvRenderer):
+    """A column for each group key."""
 
-    media_type = "text/csv"
-    format = "csv"
-    charset = "utf-8"
-
-    def render(self, data: Any, accepted: str | None = None, context: Mapping[str, Any] | None = None) -> bytes:
-        if not isinstance(data, dict) or "data" not in data:
-            return JSONRenderer().render(data)
-        rows = data["data"]
+    def table(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
         keys = list(dict.fromkeys(key for row in rows for key in row["group"]))
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow([*(name for name in COLUMNS[:4]), *keys, *COLUMNS[5:]])
-        for row in rows:
-            cells = [row["group"].get(key) for key in keys]
-            writer.writerow([*(row[name] for name in COLUMNS[:4]), *cells, row["quantity"], row["events"]])
-        return text.getvalue().encode()
+        header = [*COLUMNS[:4], *keys, *COLUMNS[5:]]
+        return header, (
+            [
+                *(row[name] for name in COLUMNS[:4]),
+                *(row["group"].get(key) for key in keys),
+                *(row[name] for name in COLUMNS[5:]),
+            ]
+            for row in rows
+        )
 
 
 class UsageView(APIView):
     permission_classes = [requires(Scope.READ)]
-    renderer_classes = [JSONRenderer, CsvRenderer]
+    renderer_classes = [JSONRenderer, UsageCsvRenderer]
 
     @extend_schema(
         operation_id="read_usage",
