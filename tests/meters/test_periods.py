@@ -74,7 +74,7 @@ def test_calendar_anchors(every: str, first: str, second: str) -> None:
     st.sampled_from(
         ["UTC", "Europe/Berlin", "America/Sao_Paulo", "Asia/Kolkata", "Pacific/Apia", "Australia/Lord_Howe"]
     ),
-    st.datetimes(datetime(2005, 1, 1), datetime(2030, 1, 1)),
+    st.datetimes(datetime(2005, 1, 1), datetime(2030, 1, 1)),  # noqa: DTZ001 - made aware in the test
 )
 def test_periods_follow_each_other_without_gap_or_overlap(every: str, anchor: date, zone: str, start: datetime) -> None:
     start = start.replace(tzinfo=UTC)

@@ -6,7 +6,7 @@ The expected lines were computed from the same rows in plain Python: see tests/d
 import csv
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
