@@ -125,11 +125,16 @@ def _decode_quickly(body: bytes, is_array: bool, latest: datetime) -> list[Event
         incoming = _quick_many.decode(body) if is_array else [_quick_one.decode(body)]
         if len(incoming) > MAX_EVENTS or not _nothing_lost(body, incoming):
             return None
-        flat = body.count(b"{") <= 2 * len(incoming) and body.count(b"[") <= 1
+        flat = body.count(b"[") <= 1 and body.count(b"{") <= sum(_objects(each) for each in incoming)
         events = [_quick_event(each, latest, flat) for each in incoming]
     except (msgspec.MsgspecError, RefusedError, TooBigError, ValueError, RecursionError):
         return None
     return events
+
+
+def _objects(raw: _Incoming) -> int:
+    """How many an event has at least; where there are no more, nothing in it is nested."""
+    return 1 + (raw.data is not None) + (raw.properties is not None)
 
 
 def _nothing_lost(body: bytes, incoming: list[_Incoming]) -> bool:

@@ -8,14 +8,36 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from meters.events import MAX_ID, Decoded, Event, Rejection
 from meters.exact_json import parse, split_member, text
-from meters.wire.reading import MOST, Arrival, iso, make, moment, one_of, properties, read_each
+from meters.numbers import parse_json_number
+from meters.wire.quick import Given, Name, make_quickly, read_quickly
+from meters.wire.reading import MOST, Arrival, iso, make, moment_or_none, one_of, properties, read_each
 
 ID = "transaction_id"
 AMOUNT = "precise_total_amount_cents"
 
 _wrapped = re.compile(rb'\s*{\s*"event"\s*:\s*[^"\s]')
+
+
+class _Sent(msgspec.Struct, gc=False):
+    """As it arrives where there is nothing to object to."""
+
+    transaction_id: Name
+    external_subscription_id: Name
+    code: Name
+    timestamp: Any = msgspec.UNSET
+    properties: Given = msgspec.UNSET
+    precise_total_amount_cents: msgspec.UnsetType | None = msgspec.UNSET
+
+
+class _Batch(msgspec.Struct, gc=False):
+    events: list[_Sent]
+
+
+_decoder = msgspec.json.Decoder(_Batch, float_hook=parse_json_number)
 
 
 def is_event(body: bytes) -> bool:
@@ -25,7 +47,8 @@ def is_event(body: bytes) -> bool:
 
 def decode(body: bytes, arrival: Arrival) -> Decoded:
     """A batch. Raises MalformedError."""
-    return read_each(split_member(body, "events", MOST), lambda raw, _: read(raw, arrival), ID)
+    quick = read_quickly(body, _decoder, lambda found: found.events, lambda sent, _: _quick(sent, arrival))
+    return quick or read_each(split_member(body, "events", MOST), lambda raw, _: read(raw, arrival), ID)
 
 
 def decode_one(body: bytes, arrival: Arrival) -> Decoded:
@@ -40,9 +63,16 @@ def read(raw: dict[str, Any], arrival: Arrival) -> Event:
         text(raw, ID, MAX_ID),
         one_of(raw, "external_subscription_id", "external_customer_id"),
         text(raw, "code", MAX_ID),
-        None if raw.get("timestamp") is None else moment(raw, "timestamp", arrival.latest, unix=True),
+        moment_or_none(raw.get("timestamp"), "timestamp", arrival.latest),
         _properties(raw),
         arrival.now,
+    )
+
+
+def _quick(sent: _Sent, arrival: Arrival) -> Event:
+    time = moment_or_none(sent.timestamp, "timestamp", arrival.latest)
+    return make_quickly(
+        sent.transaction_id, sent.external_subscription_id, sent.code, time, sent.properties, arrival.now
     )
 
 

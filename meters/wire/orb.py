@@ -1,10 +1,15 @@
 """Orb: POST /ingest, `{"events": [...]}`. Its times are UTC and may come without an offset. Pure."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from meters.events import MAX_ID, Decoded, Event, Rejection
 from meters.exact_json import split_member, text
+from meters.numbers import parse_json_number
+from meters.wire.quick import Given, LookCloserError, Name, make_quickly, read_quickly, timely
 from meters.wire.reading import MOST, Arrival, make, moment, one_of, properties, read_each
 
 ID = "idempotency_key"
@@ -20,9 +25,28 @@ TYPE_OF = {
 }
 
 
+class _Sent(msgspec.Struct, gc=False):
+    """As it arrives where there is nothing to object to."""
+
+    idempotency_key: Name
+    event_name: Name
+    timestamp: datetime
+    properties: Given = msgspec.UNSET
+    external_customer_id: Name | msgspec.UnsetType | None = msgspec.UNSET
+    customer_id: Name | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class _Batch(msgspec.Struct, gc=False):
+    events: list[_Sent]
+
+
+_decoder = msgspec.json.Decoder(_Batch, float_hook=parse_json_number)
+
+
 def decode(body: bytes, arrival: Arrival) -> Decoded:
     """Raises MalformedError."""
-    return read_each(split_member(body, "events", MOST), lambda raw, _: read(raw, arrival), ID)
+    quick = read_quickly(body, _decoder, lambda found: found.events, lambda sent, _: _quick(sent, arrival))
+    return quick or read_each(split_member(body, "events", MOST), lambda raw, _: read(raw, arrival), ID)
 
 
 def read(raw: dict[str, Any], arrival: Arrival) -> Event:
@@ -31,8 +55,22 @@ def read(raw: dict[str, Any], arrival: Arrival) -> Event:
         text(raw, ID, MAX_ID),
         one_of(raw, "external_customer_id", "customer_id"),
         text(raw, "event_name", MAX_ID),
-        moment(raw, "timestamp", arrival.latest, utc=True),
+        moment(raw.get("timestamp"), "timestamp", arrival.latest, utc=True),
         properties(raw),
+        arrival.now,
+    )
+
+
+def _quick(sent: _Sent, arrival: Arrival) -> Event:
+    if sent.external_customer_id and sent.customer_id:
+        raise LookCloserError
+    time = sent.timestamp if sent.timestamp.tzinfo else sent.timestamp.replace(tzinfo=UTC)
+    return make_quickly(
+        sent.idempotency_key,
+        sent.external_customer_id or sent.customer_id or "",
+        sent.event_name,
+        timely(time, arrival.latest),
+        sent.properties,
         arrival.now,
     )
 

@@ -94,12 +94,11 @@ def properties(raw: dict[str, Any], name: str = "properties") -> dict[str, Any]:
     return given
 
 
-def moment(raw: dict[str, Any], name: str, latest: datetime, *, unix: bool = False, utc: bool = False) -> datetime:
+def moment(given: object, name: str, latest: datetime, *, unix: bool = False, utc: bool = False) -> datetime:
     """An instant in RFC 3339; with `unix` also in seconds since 1970, with `utc` also without an offset.
 
     Raises RefusedError.
     """
-    given = raw.get(name)
     if given is None:
         raise RefusedError(name, "required", f"`{name}` is missing.")
     try:
@@ -113,6 +112,13 @@ def moment(raw: dict[str, Any], name: str, latest: datetime, *, unix: bool = Fal
     return within(time if time.tzinfo else time.replace(tzinfo=UTC), name, latest)
 
 
+def moment_or_none(given: object, name: str, latest: datetime) -> datetime | None:
+    """The instant, where the client may leave it out. Raises RefusedError."""
+    if given is None or given is msgspec.UNSET:
+        return None
+    return moment(given, name, latest, unix=True)
+
+
 def iso(time: datetime) -> str:
     """As answers write it, in UTC to the millisecond."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -121,7 +127,7 @@ def iso(time: datetime) -> str:
 def _is_number(given: object) -> bool:
     if isinstance(given, str):
         return given.strip().replace(".", "", 1).isdecimal()
-    return isinstance(given, Decimal)
+    return isinstance(given, Decimal | int) and not isinstance(given, bool)
 
 
 def _id_of(raw: object, name: str) -> str:

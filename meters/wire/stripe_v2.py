@@ -8,14 +8,34 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from meters.events import MAX_ID, Decoded, Event, Rejection
 from meters.exact_json import MalformedError, RefusedError, parse, split, split_member, text
-from meters.wire.reading import MOST, Arrival, iso, make, moment, properties, read_each
+from meters.numbers import parse_json_number
+from meters.wire.quick import Name, make_quickly, read_quickly
+from meters.wire.reading import MOST, Arrival, iso, make, moment_or_none, properties, read_each
 
 ID = "identifier"
 EXPIRED = "temporary_session_expired"
 # What names the customer in a payload, unless a meter in Stripe says otherwise.
 CUSTOMER = "stripe_customer_id"
+
+
+class _Sent(msgspec.Struct, gc=False):
+    """As it arrives where there is nothing to object to."""
+
+    event_name: Name
+    payload: dict[str, Any]
+    identifier: Name | msgspec.UnsetType | None = msgspec.UNSET
+    timestamp: Any = msgspec.UNSET
+
+
+class _Batch(msgspec.Struct, gc=False):
+    events: list[_Sent]
+
+
+_decoder = msgspec.json.Decoder(_Batch, float_hook=parse_json_number)
 
 
 def decode(body: bytes, arrival: Arrival, customer_names: Collection[str] = (CUSTOMER,)) -> Decoded:
@@ -27,20 +47,35 @@ def decode(body: bytes, arrival: Arrival, customer_names: Collection[str] = (CUS
 
 def decode_stream(body: bytes, arrival: Arrival, customer_names: Collection[str] = (CUSTOMER,)) -> Decoded:
     """Raises MalformedError."""
+    quick = read_quickly(
+        body, _decoder, lambda found: found.events, lambda sent, index: _quick(sent, arrival, customer_names, index)
+    )
     elements = split_member(body, "events", MOST)
-    return read_each(elements, lambda raw, index: read(raw, arrival, customer_names, index), ID)
+    return quick or read_each(elements, lambda raw, index: read(raw, arrival, customer_names, index), ID)
 
 
 def read(raw: dict[str, Any], arrival: Arrival, customer_names: Collection[str] = (CUSTOMER,), index: int = 0) -> Event:
     """Raises RefusedError naming the field."""
     payload = properties(raw, "payload")
-    named = raw if raw.get(ID) is not None else {ID: f"{arrival.id}:{index}"}
+    named = raw if raw.get(ID) is not None else {ID: _named_by_request(arrival, index)}
     return make(
         text(named, ID, MAX_ID),
         _customer(payload, customer_names),
         text(raw, "event_name", MAX_ID),
-        None if raw.get("timestamp") is None else moment(raw, "timestamp", arrival.latest, unix=True),
+        moment_or_none(raw.get("timestamp"), "timestamp", arrival.latest),
         {key: value for key, value in payload.items() if key not in customer_names},
+        arrival.now,
+    )
+
+
+def _quick(sent: _Sent, arrival: Arrival, customer_names: Collection[str], index: int) -> Event:
+    customer = _customer(sent.payload, customer_names)
+    return make_quickly(
+        sent.identifier or _named_by_request(arrival, index),
+        customer,
+        sent.event_name,
+        moment_or_none(sent.timestamp, "timestamp", arrival.latest),
+        {key: value for key, value in sent.payload.items() if key not in customer_names},
         arrival.now,
     )
 
@@ -72,6 +107,10 @@ def explain(problem: Mapping[str, Any], rejected: Sequence[Rejection]) -> dict[s
 
 def payload_of(event: Event) -> dict[str, Any]:
     return {CUSTOMER: event.customer, **parse(event.properties.decode())}
+
+
+def _named_by_request(arrival: Arrival, index: int) -> str:
+    return f"{arrival.id}:{index}"
 
 
 def _parameter(rejected: Rejection) -> str:

@@ -46,6 +46,14 @@ def test_a_plain_event_in_an_array() -> None:
     assert one == Event("e1", "acme", "llm", datetime(2026, 1, 5, 10, tzinfo=UTC), b'{"n":1}')
 
 
+def test_events_without_properties_do_not_hide_a_deep_one() -> None:
+    deep: Any = {}
+    for _ in range(40):
+        deep = {"n": deep}
+    found = read([*[without("data")] * 60, {**GOOD, "data": deep}])
+    assert [(bad.index, bad.code) for bad in found.rejected] == [(60, "too_deep")]
+
+
 def test_the_quick_and_the_slow_way_agree() -> None:
     """An unknown attribute, or an escape, sends the body the slow way."""
     body = [

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from meters.events import MAX_EVENTS, Decoded, TooManyEventsError, make_event
 from meters.exact_json import MalformedError
@@ -53,9 +56,9 @@ def sent(names: tuple[str, ...], **changes: Any) -> dict[str, Any]:
         "time": "2026-01-31T23:59:59.5Z",
         "properties": {"units": 3},
     }
-    given = {name: value for name, value in {**ours, **changes}.items() if value is not None}
+    kept = {name: value for name, value in {**ours, **changes}.items() if value is not None}
     theirs = dict(zip(ours, names, strict=True))
-    made = {theirs[name]: value for name, value in given.items() if name in theirs}
+    made = {theirs[name]: value for name, value in kept.items() if name in theirs}
     if theirs["customer"].startswith("payload."):
         customer = {theirs["customer"].removeprefix("payload."): made.pop(theirs["customer"], None)}
         payload = made.get("payload", {})
@@ -392,6 +395,86 @@ def test_stripes_answers() -> None:
     }
     with pytest.raises(MalformedError):
         stripe_v2.decode(b"[{}]", ARRIVAL)
+
+
+def slowly(kind: str, text: bytes) -> Decoded:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (lago, metronome, orb, stripe_v2):
+            patch.setattr(module, "read_quickly", lambda *_: None)
+        return BATCHES[kind][0](text)
+
+
+def quickly(kind: str, text: bytes) -> Decoded:
+    """Fails where the quick way gives up."""
+
+    def never(*_: Any, **__: Any) -> Decoded:
+        raise AssertionError("read one by one")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (lago, metronome, orb, stripe_v2):
+            patch.setattr(module, "read_each", never)
+        return BATCHES[kind][0](text)
+
+
+@formats
+@pytest.mark.parametrize("time", ["2026-01-31T23:59:59.5Z", "2026-02-01T00:59:59.500+01:00"])
+def test_what_is_usual_is_read_all_at_once(kind: str, time: str) -> None:
+    names = BATCHES[kind][1]
+    events = [
+        sent(names, id=f"a-{n}", time=time, properties={"n": n, "x": 0.1, "s": "ü", "no": None}) for n in range(9)
+    ]
+    text = json.dumps({BATCHES[kind][2]: events} if BATCHES[kind][2] else events, ensure_ascii=False).encode()
+    assert quickly(kind, text) == replace(slowly(kind, text), positions=range(9))
+
+
+NAMES = st.sampled_from(["", " ", "a", "b" * 256, "b" * 257, "é", 'quo"te', "nul\0", "back\\slash"]) | st.text(
+    max_size=5
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from([0.1, 1e300, 12345678901234567890]) | NAMES,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=2),
+    max_leaves=4,
+)
+TIMES = st.sampled_from(
+    [
+        "2026-01-31T23:59:59.5Z",
+        "2026-01-31T23:59:59.5",
+        "1969-12-31T00:00:00Z",
+        "2027-01-01T00:00:00Z",
+        SECONDS,
+        5,
+        None,
+    ]
+)
+PROPERTIES = st.dictionaries(NAMES | st.just("k" * 300), VALUES, max_size=3) | VALUES
+
+
+@formats
+@given(data=st.data())
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+def test_the_quick_and_the_slow_way_agree(kind: str, data: st.DataObject) -> None:
+    names = BATCHES[kind][1]
+    plain = st.just(sent(names))
+    odd = st.fixed_dictionaries(
+        {},
+        optional={
+            **{name: NAMES | VALUES for name in names if name not in {"timestamp", "payload"} and "." not in name},
+            "timestamp": TIMES,
+            names[4]: PROPERTIES | st.just({"stripe_customer_id": "acme", "value": 1}),
+            "more": VALUES,
+            "customer_id": NAMES,
+        },
+    )
+    events = data.draw(st.lists(plain | odd.map(lambda more: {**sent(names), **more}), max_size=4))
+    text = body(events, BATCHES[kind][2])
+    for given_ in (text, text.replace(b'"units": 3', b'"units": 3, "units": 4')):
+        slow = slowly(kind, given_)
+        found = BATCHES[kind][0](given_)
+        assert (found.events, list(found.positions), found.rejected) == (
+            slow.events,
+            list(slow.positions),
+            slow.rejected,
+        )
 
 
 def test_an_event_lies_at_most_a_day_ahead() -> None:
