@@ -1,5 +1,8 @@
 """Writing hour and day buckets: one statement per meter, over any set of events not yet counted in them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from django.db import connection
 
 from meters.matching import Parameters, group, matches, value
@@ -43,30 +46,42 @@ WITH matched AS (
     SELECT subject_id, starting_at, groups, {from_events}
     FROM matched WHERE value IS NOT NULL GROUP BY subject_id, starting_at, groups
 ), digests AS MATERIALIZED (
-    SELECT groups, encode(substring(hash FOR 16), 'hex')::uuid AS digest
-    FROM (SELECT DISTINCT groups FROM cells) AS found,
-         sha256(convert_to(array_to_json(groups)::text, 'UTF8')) AS hash
+    SELECT groups, digest, (SELECT id FROM meters_groupvalues AS g WHERE g.digest = found.digest) AS id
+    FROM (
+        SELECT groups, encode(substring(sha256(convert_to(array_to_json(groups)::text, 'UTF8')) FOR 16), 'hex')::uuid
+            AS digest
+        FROM cells GROUP BY groups OFFSET 0
+    ) AS found
 ), fresh AS (
-    INSERT INTO meters_groupvalues (values, digest)
-    SELECT groups, digest FROM digests AS d
-    WHERE NOT EXISTS (SELECT FROM meters_groupvalues AS g WHERE g.digest = d.digest)
+    INSERT INTO meters_groupvalues (values, digest) SELECT groups, digest FROM digests WHERE id IS NULL
     RETURNING id, digest
-), ids AS MATERIALIZED (
-    SELECT d.groups, coalesce(fresh.id, g.id) AS group_id
-    FROM digests AS d LEFT JOIN fresh USING (digest) LEFT JOIN meters_groupvalues AS g USING (digest)
+), numbered AS MATERIALIZED (
+    SELECT coalesce(d.id, fresh.id) AS group_id, cells.*
+    FROM cells JOIN digests AS d USING (groups) LEFT JOIN fresh USING (digest)
 ), hours AS (
     INSERT INTO meters_hourbucket AS b (meter_id, subject_id, starting_at, group_id, {names})
     SELECT {meter}, subject_id, starting_at, group_id, {names}
-    FROM cells JOIN ids USING (groups)
-    ORDER BY subject_id, starting_at, group_id
+    FROM numbered ORDER BY subject_id, starting_at, group_id
     ON CONFLICT (meter_id, subject_id, starting_at, group_id) DO UPDATE SET {update}
 )
 INSERT INTO meters_daybucket AS b (meter_id, subject_id, starting_at, group_id, {names})
 SELECT {meter}, subject_id, {day}, group_id, {from_hours}
-FROM cells JOIN ids USING (groups)
-GROUP BY 2, 3, 4 ORDER BY 2, 3, 4
+FROM numbered GROUP BY 2, 3, 4 ORDER BY 2, 3, 4
 ON CONFLICT (meter_id, subject_id, starting_at, group_id) DO UPDATE SET {update}
 """
+# The planner knows nothing of the rows on their way: it would compare every cell with every group, and sort all events
+# to group them.
+PLAIN = "SELECT set_config('enable_nestloop', 'off', true), set_config('enable_sort', 'off', true)"
+USUAL = "SELECT set_config('enable_nestloop', 'on', true), set_config('enable_sort', 'on', true)"
+
+
+@contextmanager
+def plain_plans() -> Iterator[None]:
+    """Around `add_to_buckets`, in its transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(PLAIN)
+        yield
+        cursor.execute(USUAL)
 
 
 def add_to_buckets(meter: Meter, chosen: str, parameters: Parameters) -> None:

@@ -6,19 +6,24 @@ pass that dies has not happened. Sequence numbers would not do: they are drawn b
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from meters.buckets import DAY, add_to_buckets
+from meters.buckets import DAY, add_to_buckets, plain_plans
+from meters.identities import settle_identities
 from meters.matching import Parameters
 from meters.models import Meter
+from meters.partitions import month_of, next_month
 
 # A pass sorts and hashes in memory, and is over before compiling its statements would pay.
-ROOM = "SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true)"
+# New events lie together, in the order of their xid: a bitmap of them is a detour.
+ROOM = """
+SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true),
+       set_config('enable_bitmapscan', 'off', true)
+"""
 # READ COMMITTED is enough and right here: the set of events below xmin no longer changes, and a snapshot from before
 # the cursor was locked would show another roller's events as not yet counted.
 TAKE_CURSOR = """
@@ -39,27 +44,6 @@ SELECT (SELECT xid FROM meters_event WHERE xid >= %(start)s AND xid < %(xmin)s O
        (SELECT xid FROM meters_event WHERE xid >= %(start)s AND xid < %(xmin)s ORDER BY xid OFFSET %(batch)s LIMIT 1)
 """
 SPAN = "SELECT count(*), min(time), max(time), max(seq) FROM meters_event AS e WHERE {chosen}"
-# The earliest event of an identity is kept. In the order of keys: neighbours share a page of the index.
-KEEP_KEYS = """
-INSERT INTO meters_eventkey (key, time, seen_on)
-SELECT DISTINCT ON (e.key) e.key, e.time, %(today)s FROM meters_event AS e WHERE {chosen} ORDER BY e.key, e.xid, e.seq
-ON CONFLICT (key) DO NOTHING
-"""
-MOVE_LOSERS = """
-WITH lost AS (
-    DELETE FROM meters_event AS e USING meters_eventkey AS kept
-    WHERE {chosen} AND kept.key = e.key AND kept.time <> e.time
-    RETURNING e.*, kept.time AS kept_time
-), listed AS (
-    INSERT INTO meters_conflict
-        (kind, key, digest, source, event_id, customer, event_type, time, kept_time, properties, seen_at)
-    SELECT 'time', lost.key, md5(s.key || chr(10) || t.name || chr(10) || lost.properties::text)::uuid, '', '',
-           s.key, t.name, lost.time, lost.kept_time, lost.properties, now()
-    FROM lost JOIN meters_subject AS s ON s.id = lost.subject_id JOIN meters_eventtype AS t ON t.id = lost.event_type_id
-    ON CONFLICT (key, time, digest) DO NOTHING
-)
-SELECT count(*) FROM lost
-"""
 # Meter 0 counts every event of a customer key: unclaimed usage is found there.
 COUNT_ALL = f"""
 INSERT INTO meters_daybucket AS b (meter_id, subject_id, starting_at, group_id, events)
@@ -68,12 +52,6 @@ FROM meters_event AS e WHERE {{chosen}} GROUP BY 2, 3 ORDER BY 2, 3
 ON CONFLICT (meter_id, subject_id, starting_at, group_id) DO UPDATE SET events = b.events + excluded.events
 RETURNING b.subject_id, b.starting_at
 """  # noqa: S608
-FORGET_KEYS = """
-DELETE FROM meters_eventkey WHERE key IN (
-    SELECT key FROM meters_eventkey AS k WHERE seen_on < %s
-    AND NOT EXISTS (SELECT FROM meters_conflict AS c WHERE c.key = k.key) LIMIT %s
-)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +102,6 @@ def roll_up(batch: int = 100_000) -> RollResult:
         return RollResult(events, frozenset(touched), work.more)
 
 
-def forget_old_keys(chunk: int = 20_000) -> None:
-    """Drop identities first seen longer ago than settings.METERS_IDENTITY_DAYS; those that clashed once are kept."""
-    oldest = timezone.now().date() - timedelta(days=settings.METERS_IDENTITY_DAYS)
-    while _execute(FORGET_KEYS, [oldest, chunk]) == chunk:
-        pass
-
-
 def _take_cursor() -> tuple[Cursor, bool] | None:
     """The cursor, locked, and whether this database server moved it; None while another roller holds it."""
     row = _row(TAKE_CURSOR)
@@ -173,25 +144,18 @@ def _count(work: Pass) -> tuple[int, set[tuple[int, datetime]], int]:
     number, first, last, last_seq = _row(SPAN.format(chosen=work.chosen), work.parameters) or (0, None, None, None)
     if not number:
         return 0, set(), -1
-    # The times are implied; naming them lets the planner leave the other months alone.
-    chosen = f"{work.chosen} AND e.time >= %(first)s AND e.time <= %(until)s"
-    parameters = {**work.parameters, "first": first, "until": last}
-    number -= _settle_identities(chosen, parameters, number)
-    with connection.cursor() as cursor:
+    # The months are implied; naming them lets the planner leave the others alone. Nothing narrower: it would read the
+    # index by time as well.
+    chosen = f"{work.chosen} AND e.time >= %(first)s AND e.time < %(until)s"
+    parameters = {**work.parameters, "first": month_of(first), "until": next_month(month_of(last))}
+    number -= settle_identities(chosen, parameters, number)
+    meters = list(Meter.objects.exclude(built_at=None).order_by("pk"))
+    with plain_plans(), connection.cursor() as cursor:
         cursor.execute(COUNT_ALL.format(chosen=chosen), parameters)
         touched = set(cursor.fetchall())
-    for meter in Meter.objects.exclude(built_at=None).order_by("pk"):
-        add_to_buckets(meter, chosen, Parameters(parameters))
+        for meter in meters:
+            add_to_buckets(meter, chosen, Parameters(parameters))
     return number, touched, last_seq
-
-
-def _settle_identities(chosen: str, parameters: dict[str, Any], number: int) -> int:
-    """Of the events that share source and id the first one is kept; the others become conflicts before they count."""
-    kept = _execute(KEEP_KEYS.format(chosen=chosen), {**parameters, "today": timezone.now().date()})
-    if kept == number:
-        return 0
-    (lost,) = _row(MOVE_LOSERS.format(chosen=chosen), parameters) or (0,)
-    return int(lost)
 
 
 def _build_new_meters(cursor: Cursor) -> int:
@@ -199,7 +163,8 @@ def _build_new_meters(cursor: Cursor) -> int:
     meters = list(Meter.objects.filter(built_at=None).order_by("pk"))
     for meter in meters:
         parameters = Parameters(end=cursor.xid, base=cursor.base_seq)
-        add_to_buckets(meter, "(e.xid < %(end)s OR e.seq <= %(base)s)", parameters)
+        with plain_plans():
+            add_to_buckets(meter, "(e.xid < %(end)s OR e.seq <= %(base)s)", parameters)
         Meter.objects.filter(pk=meter.pk).update(built_at=timezone.now())
     return len(meters)
 

@@ -13,10 +13,11 @@ import pytest
 from django.db import connection, connections, transaction
 
 from meters import rollup
+from meters.identities import forget_old_keys
 from meters.ingest import IngestResult, ingest_events
 from meters.models import Conflict, DayBucket, Event, EventKey, HourBucket, Meter, RollupCursor
 from meters.recount import find_drift
-from meters.rollup import forget_old_keys, roll_up
+from meters.rollup import roll_up
 from tests.meters.making import at, event, make_meter, rolled, settled, usage
 
 T = TypeVar("T")

@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from meters import partitions
 from meters.first_times import forget_old_times
-from meters.rollup import forget_old_keys, roll_up
+from meters.identities import forget_old_keys
+from meters.rollup import roll_up
 
 TIDY_EVERY = timedelta(hours=1)
 
