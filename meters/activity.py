@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -40,7 +40,8 @@ WITH {tail_tables}, subjects AS MATERIALIZED (
     UNION ALL
     SELECT {day}, 1 FROM meters_event AS e WHERE {tail} AND e.subject_id IN (SELECT id FROM subjects)
 ), days AS (
-    SELECT day, sum(events) AS events FROM counted GROUP BY day
+    SELECT day, sum(events) AS events FROM counted
+    WHERE day > {since} - interval '1 day' AND day < {until} GROUP BY day
 )
 SELECT day FROM (SELECT day, sum(events) OVER (ORDER BY day DESC) - events AS newer FROM days) AS newest
 WHERE newer < {enough} ORDER BY day DESC LIMIT {most}
@@ -57,6 +58,8 @@ SELECT s.key FROM counted AS c JOIN meters_subject AS s ON s.id = c.subject_id
 GROUP BY s.key ORDER BY sum(c.events) DESC, s.key LIMIT {limit}
 """
 MOST_DAYS = 31
+ALWAYS, FOR_EVER = datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,12 @@ def busiest(meter: Meter, period: Period, limit: int = 25) -> list[str]:
     return [key for (key,) in _rows(statement, parameters)]
 
 
-def days_with_events(customer_keys: Collection[str], enough: int) -> list[Span]:
+def days_with_events(
+    customer_keys: Collection[str], enough: int, *, since: datetime | None = None, until: datetime | None = None
+) -> list[Span]:
     """The newest days (UTC) on which a customer sent events, with `enough` of them in all, neighbours joined.
+
+    `until` itself belongs to the days looked at: events of that very instant may.
 
     Events have no index by customer: these days, at most MOST_DAYS of them, are where to look.
     """
@@ -114,6 +121,8 @@ def days_with_events(customer_keys: Collection[str], enough: int) -> list[Span]:
         is_ours=parameters.add(known.is_ours, "boolean"),
         day=DAY.format("e.time"),
         tail=_tail(known),
+        since=parameters.add(since or ALWAYS, "timestamptz"),
+        until=parameters.add(min(until, FOR_EVER) + INSTANT if until else FOR_EVER, "timestamptz"),
         enough=parameters.add(enough, "int"),
         most=parameters.add(MOST_DAYS, "int"),
     )

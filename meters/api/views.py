@@ -10,14 +10,15 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from billing_project.api import MEDIA_TYPE, Caller, TooLarge, problem, requires
 from billing_project.errors import Problem
 from billing_project.models import Scope
 from meters.api import serializers
+from meters.api.event_list import EventList
 from meters.api.parsers import Body, CloudEventBatchParser, CloudEventParser, JsonParser
 from meters.api.taking import take
+from meters.api.vendor_docs import LAGO as LAGO_EXAMPLE
 from meters.api.vendors import LAGO, take_in
 from meters.events import TooManyEventsError, decode
 from meters.exact_json import MalformedError
@@ -51,7 +52,7 @@ class Negotiation(DefaultContentNegotiation):
         return super().select_parser(request, parsers)
 
 
-class EventsView(APIView):
+class EventsView(EventList):
     permission_classes = [requires(Scope.INGEST)]
     parser_classes = [CloudEventBatchParser, CloudEventParser, JsonParser]
     content_negotiation_class = Negotiation
@@ -65,7 +66,9 @@ class EventsView(APIView):
             "Send them as often as you like and in any order: an event is identified by `source` and `id` and counts "
             "once. Answers 204 when every event is stored (or was already), after the commit. When some are rejected "
             "the others are kept, and the answer is 400 with each rejected event's index, id and reason. "
-            "With `Prefer: return=representation` or `?report=1` success is 200 with a report."
+            "With `Prefer: return=representation` or `?report=1` success is 200 with a report. "
+            "CloudEvents come in binary mode too: attributes in `ce-` headers, the data as the body. "
+            'What Lago\'s clients send, `{"event": {...}}`, is answered as they expect: 200 with the event, or 422.'
         ),
         parameters=[
             OpenApiParameter("report", bool, description="Answer 200 with a report instead of 204."),
@@ -77,18 +80,22 @@ class EventsView(APIView):
             "application/json": serializers.UsageEventSerializer(many=True),
         },
         responses={
-            200: OpenApiResponse(serializers.ReportSerializer, description="A report, where one was asked for."),
+            200: OpenApiResponse(
+                serializers.ReportSerializer, description="A report, where one was asked for; Lago's event."
+            ),
             204: OpenApiResponse(description="Every event is stored, or was already."),
             (400, MEDIA_TYPE): OpenApiResponse(serializers.IngestRefusalSerializer, description="Some or all refused."),
             (401, MEDIA_TYPE): OpenApiResponse(serializers.RefusalSerializer, description="No key, or no valid one."),
             (403, MEDIA_TYPE): OpenApiResponse(serializers.RefusalSerializer, description="The key may not ingest."),
             (413, MEDIA_TYPE): OpenApiResponse(serializers.RefusalSerializer, description="Too many bytes or events."),
             (415, MEDIA_TYPE): OpenApiResponse(serializers.RefusalSerializer, description="Another content type."),
+            (422, MEDIA_TYPE): OpenApiResponse(serializers.IngestRefusalSerializer, description="Lago's was refused."),
         },
         examples=[
             OpenApiExample("CloudEvent", EXAMPLE, media_type="application/cloudevents+json", request_only=True),
             OpenApiExample("Batch", [EXAMPLE], media_type="application/cloudevents-batch+json", request_only=True),
             OpenApiExample("Plain JSON", [PLAIN], media_type="application/json", request_only=True),
+            OpenApiExample("Lago", {"event": LAGO_EXAMPLE}, media_type="application/json", request_only=True),
         ],
     )
     def post(self, request: Request) -> HttpResponse | Response:
