@@ -1,6 +1,6 @@
 """The admin's common bases, and the pages for users, roles and API keys."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -74,6 +74,10 @@ class ModelAdmin(UnfoldModelAdmin[M]):
     formfield_overrides = FORM_FIELDS
     warn_unsaved_form = True
     list_filter_submit = True
+
+    def get_ordering(self, request: HttpRequest) -> Sequence[Any]:
+        # A model's own ordering is lost in a list that counts something along.
+        return super().get_ordering(request) or self.opts.ordering
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

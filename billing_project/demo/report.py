@@ -50,4 +50,4 @@ def addresses(url: str, secret: str, now: datetime) -> Iterator[str]:
     yield CURL.format(url=url, secret=secret, moment=now, type=EVENT_TYPE)
     if contract:
         yield "... and see it on the draft of the month that runs:"
-        yield url + reverse("admin:contracts_contract_change", args=[contract.pk])
+        yield url + reverse("admin:invoicing_live_draft", args=[contract.pk])
