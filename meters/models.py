@@ -10,6 +10,8 @@ from django.db import models
 
 from billing_project.fields import ExactField, key_field
 from billing_project.history import tracked
+from meters.archive_models import EventArchive as EventArchive
+from meters.archive_models import RollerMinute as RollerMinute
 from meters.definition import MEANING, clean_definition
 from meters.source_models import EventSource as EventSource
 from meters.source_models import ImportedFile as ImportedFile
@@ -301,11 +303,21 @@ class RejectedEvent(models.Model):
     message = models.TextField()
     body = models.TextField(help_text="What was sent.")
     sender = models.CharField(max_length=100, blank=True, help_text="The API key it came with.")
+    corrected = models.TextField(
+        "corrected event",
+        blank=True,
+        db_default="",
+        help_text="What is replayed instead of what was sent. Empty: as it was sent.",
+    )
+    tried_at = models.DateTimeField("last replay", null=True, blank=True)
+    replayed_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    replayed_by = models.CharField(max_length=150, blank=True, db_default="")
 
     objects: ClassVar[models.Manager["RejectedEvent"]] = models.Manager()
 
     class Meta:
         ordering = ["-last_at", "-pk"]
+        indexes = [models.Index(fields=["event_id"], name="rejected_event_id")]
 
     def __str__(self) -> str:
         return f"{self.event_id or 'no id'}: {self.code}"
