@@ -93,7 +93,7 @@ def faults_of(deal: Deal, catalog: Catalog | None = None) -> list[Fault]:
 
 def _parse(kind: type[D], written: object, zone: ZoneInfo, catalog: Catalog | None) -> D:
     try:
-        deal: D = read(kind, _with_instants(written, zone))
+        deal: D = read(kind, with_instants(written, zone))
     except DocumentError as error:
         raise DealError([Fault(error.path, error.code, error.message)]) from error
     faults = faults_of(deal, catalog)
@@ -102,15 +102,15 @@ def _parse(kind: type[D], written: object, zone: ZoneInfo, catalog: Catalog | No
     return deal
 
 
-def _with_instants(written: object, zone: ZoneInfo) -> object:
+def with_instants(written: object, zone: ZoneInfo) -> object:
     """The same document with bare dates as the first instant of that local day."""
     if isinstance(written, Mapping):
         return {
-            key: _instant(value, zone) if key in INSTANTS else (value if key in VALUES else _with_instants(value, zone))
+            key: _instant(value, zone) if key in INSTANTS else (value if key in VALUES else with_instants(value, zone))
             for key, value in written.items()
         }
     if isinstance(written, list | tuple):
-        return [_with_instants(each, zone) for each in written]
+        return [with_instants(each, zone) for each in written]
     return written
 
 
@@ -123,7 +123,7 @@ def _instant(written: object, zone: ZoneInfo) -> object:
         if BARE_DATE.match(written):
             return local_midnight(date.fromisoformat(written), zone)
         return datetime.fromisoformat(written)
-    except ValueError:
+    except (ValueError, OverflowError):
         return written  # left as it is, to be refused with its path
 
 

@@ -1,0 +1,1 @@
+"""Pricing as code: the billing file, applied and simulated."""

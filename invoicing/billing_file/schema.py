@@ -1,0 +1,226 @@
+"""The billing file as structs: what reads it, what refuses its faults, and what its JSON Schema is made of."""
+
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta, field
+
+from catalog.documents import Document
+from catalog.money import ONE
+from catalog.prices import WrittenPrice
+from contracts.deal import EVERYTHING, ContractDocument, Dated, Instant, Key, Scope
+
+Text = Annotated[Any, Meta(extra_json_schema={"type": ["string", "number", "boolean"]})]
+
+
+class Condition(Document, frozen=True, kw_only=True):
+    """A condition on a property of an event; of several, all hold."""
+
+    property: str
+    in_: tuple[Text, ...] | None = field(default=None, name="in")
+    not_in: tuple[Text, ...] | None = None
+    exists: bool | None = None
+    gt: Decimal | None = None
+    gte: Decimal | None = None
+    lt: Decimal | None = None
+    lte: Decimal | None = None
+
+    def check(self) -> None:
+        rules = (self.in_, self.not_in, self.exists, self.gt, self.gte, self.lt, self.lte)
+        if all(rule is None for rule in rules):
+            raise ValueError("property: says nothing alone; add in, not_in, exists, gt, gte, lt or lte")
+
+    def _check_number(self, name: str, value: Decimal) -> None:
+        """A property may well be compared with a number below zero."""
+        super()._check_number(name, value.copy_abs())
+
+
+class MeterEntry(Document, frozen=True, kw_only=True):
+    """Which events count, and for how much."""
+
+    key: Key
+    name: str = ""
+    event_type: str | tuple[str, ...]
+    aggregation: Literal["count", "sum", "min", "max", "average", "latest", "unique_count", "time_weighted"] = "sum"
+    property: str | None = None
+    value: str | None = None
+    filters: tuple[Condition, ...] = ()
+    group_by: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        if self.property is not None and self.value is not None:
+            raise ValueError("value: give a property or a value, not both")
+
+
+class ConversionEntry(Document, frozen=True):
+    """From the metered quantity to the one that is priced."""
+
+    above_zero: ClassVar[frozenset[str]] = frozenset({"divide_by", "multiply_by"})
+    divide_by: Decimal = ONE
+    multiply_by: Decimal = ONE
+
+
+class RoundingEntry(Document, frozen=True, kw_only=True):
+    """How the converted quantity is rounded before it is priced."""
+
+    method: Literal["up", "down", "half_up"]
+    places: Annotated[int, Meta(ge=0, le=40)] = 0
+
+
+class ProductEntry(Document, frozen=True, kw_only=True):
+    """Something sold."""
+
+    key: Key
+    name: str = ""
+    kind: Literal["usage", "subscription", "fixed", "percent_of_spend"] = "usage"
+    meter: Key | None = None
+    pricing_keys: tuple[str, ...] = ()
+    presentation_keys: tuple[str, ...] = ()
+    conversion: ConversionEntry = ConversionEntry()
+    quantity_rounding: RoundingEntry | None = None
+    of: Scope = EVERYTHING
+    tags: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        if self.of != EVERYTHING and self.kind != "percent_of_spend":
+            raise ValueError("of: only a share of spend is of other products")
+        if self.key in self.of.products:
+            raise ValueError(f"of.products[{self.of.products.index(self.key)}]: a product is no share of itself")
+
+
+class UnitEntry(Dated, frozen=True, kw_only=True):
+    """A pricing unit of a card, and what one costs in the card's currency, while it lasts."""
+
+    above_zero: ClassVar[frozenset[str]] = frozenset({"rate"})
+    key: Key
+    rate: Decimal
+
+
+class RateEntry(Dated, frozen=True, kw_only=True):
+    """The price of a product and of one set of pricing group values, while it lasts."""
+
+    product: Key
+    where: dict[str, str | int | bool] = {}
+    unit: str = ""
+    price: WrittenPrice
+    commit_price: WrittenPrice | None = None
+
+
+class RateCardEntry(Document, frozen=True, kw_only=True):
+    """A list of dated rates in one currency. Rates of the card that the file does not name stay as they are."""
+
+    key: Key
+    name: str = ""
+    currency: str
+    pricing_units: tuple[UnitEntry, ...] = ()
+    rates: tuple[RateEntry, ...] = ()
+
+
+class TaxEntry(Document, frozen=True):
+    """The customer's tax: `rate` is a fraction, 0.19 for 19%."""
+
+    rate: Decimal | None = None
+    id: str = ""
+
+
+class CustomerEntry(Document, frozen=True, kw_only=True):
+    """Who is billed. Aliases that the file does not name stay."""
+
+    key: Key
+    name: str = ""
+    timezone: str = "UTC"
+    aliases: tuple[Key, ...] = ()
+    email: str = ""
+    address: str | None = None
+    tax: TaxEntry = TaxEntry()
+
+
+class EventEntry(Document, frozen=True, kw_only=True):
+    """A usage event, as a client sends it. A bare date is midnight in the customer's time zone."""
+
+    id: str
+    customer: str
+    type: str
+    time: str
+    properties: dict[str, Any] = {}
+    source: str = ""
+
+
+class EventFileEntry(Document, frozen=True, kw_only=True):
+    """A file of events. `id`, `time` and `customer` name columns, found by their usual names if left out."""
+
+    path: str
+    type: str = ""
+    type_column: str = ""
+    id: str = ""
+    id_from_row: bool = False
+    time: str = ""
+    time_format: Literal["iso", "s", "ms", "us", "ns"] = "iso"
+    timezone: str = "UTC"
+    customer: str = ""
+    for_customer: str = ""
+    source: str = ""
+    properties: dict[str, str] = {}
+    skip: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+    format: Literal["auto", "csv", "jsonl", "parquet"] = "auto"
+
+
+class BillingFile(Document, frozen=True, kw_only=True):
+    """A billing file: `name`, `as_of`, `events` and `event_files` are for simulations only."""
+
+    name: str = ""
+    as_of: Instant | None = None
+    meters: tuple[MeterEntry, ...] = ()
+    products: tuple[ProductEntry, ...] = ()
+    rate_cards: tuple[RateCardEntry, ...] = ()
+    customers: tuple[CustomerEntry, ...] = ()
+    contracts: tuple[ContractDocument, ...] = ()
+    events: tuple[EventEntry, ...] = ()
+    event_files: tuple[EventFileEntry, ...] = ()
+
+
+class ScenarioList(Document, frozen=True, kw_only=True):
+    """Several scenarios in one file."""
+
+    scenarios: tuple[BillingFile, ...]
+
+
+ENTRIES: dict[str, Any] = {
+    "meters": MeterEntry,
+    "products": ProductEntry,
+    "rate_cards": RateCardEntry,
+    "customers": CustomerEntry,
+    "contracts": ContractDocument,
+    "events": EventEntry,
+    "event_files": EventFileEntry,
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the format: of one file, or of a list of scenarios."""
+    schema: dict[str, Any] = msgspec.json.schema(BillingFile | tuple[BillingFile, ...])
+    scenarios = msgspec.json.schema(ScenarioList)
+    definitions = {**schema.pop("$defs"), **scenarios["$defs"]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Countinghouse billing file",
+        "anyOf": [*schema["anyOf"], {"$ref": scenarios["$ref"]}],
+        "$defs": _as_written(definitions),
+    }
+
+
+def _as_written(schema: Any) -> Any:
+    """Numbers may be numbers or text, instants may be bare dates: say so where msgspec only knows the one."""
+    if isinstance(schema, list):
+        return [_as_written(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    rest = {key: _as_written(value) for key, value in schema.items() if key not in ("type", "format")}
+    match schema.get("format"):
+        case "decimal":
+            return {"type": ["number", "string"], **rest}
+        case "date-time":
+            return {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}], **rest}
+    return {**{key: schema[key] for key in ("type", "format") if key in schema}, **rest}
