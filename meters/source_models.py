@@ -105,7 +105,7 @@ class EventSource(models.Model):
         "every … minutes",
         null=True,
         blank=True,
-        help_text="How often to look for new files; empty: only by hand. `manage.py import_events --due`, run by cron, "
+        help_text="How often to look for new files; empty: only by hand. manage.py import_events --due, run by cron, "
         "reads the sources whose time has come.",
     )
     next_at = models.DateTimeField("next run", null=True, blank=True, editable=False)

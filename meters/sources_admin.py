@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -9,40 +10,58 @@ from django.db.models import F, OuterRef, QuerySet, Subquery, Window
 from django.db.models.functions import JSONObject, RowNumber
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
+from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing_project.admin import ModelAdmin, ReadOnlyAdmin, ReadOnlyInline, button
 from billing_project.errors import ConflictError, RuleError
 from billing_project.forms import timezone_input
 from meters.events import Event
-from meters.source_models import EventSource, ImportedFile, ImportRun
+from meters.source_models import Counts, EventSource, ImportedFile, ImportRun
 from meters.sources.background import start
 from meters.sources.preview import first_rows_of
 from meters.sources.runs import is_running
 
 RUNS_SHOWN = 20
+SHOWN = ["accepted", "duplicates", "conflicts", "rejected"]
+COUNTS = ["new", "known", "clashing", "refused"]
 STATE_COLOURS = {"Running": "info", "Done": "success", "Failed": "danger", "Stopped": "warning"}
 
 
-class RunInline(ReadOnlyInline[ImportRun, EventSource]):
+class RunCounts:
+    """Both inlines and lists show large numbers so that they can be read."""
+
+    @admin.display(description="New events", ordering="accepted")
+    def new(self, counted: Counts) -> str:
+        return f"{counted.accepted:,}"
+
+    @admin.display(description="Seen before", ordering="duplicates")
+    def known(self, counted: Counts) -> str:
+        return f"{counted.duplicates:,}"
+
+    @admin.display(description="Conflicts", ordering="conflicts")
+    def clashing(self, counted: Counts) -> str:
+        return f"{counted.conflicts:,}"
+
+    @admin.display(description="Rejected", ordering="rejected")
+    def refused(self, counted: Counts) -> str:
+        return f"{counted.rejected:,}"
+
+    @admin.display(description="Files")
+    def shown_files(self, run: ImportRun) -> str:
+        numbers = {"read": run.files, "known": run.skipped, "failed": run.failed}
+        return ", ".join(f"{number:,} {what}" for what, number in numbers.items() if number) or "none"
+
+
+class RunInline(RunCounts, ReadOnlyInline[ImportRun, EventSource]):
     model = ImportRun
     verbose_name_plural = f"Last {RUNS_SHOWN} runs"
-    fields = [
-        "started",
-        "state",
-        "started_by",
-        "files",
-        "skipped",
-        "failed",
-        "accepted",
-        "duplicates",
-        "conflicts",
-        "rejected",
-    ]
-    readonly_fields = ["started"]
+    fields = ["started", "state", "started_by", "shown_files", *COUNTS]
+    readonly_fields = ["started", "shown_files", *COUNTS]
     tab = True
     hide_title = True
 
@@ -58,7 +77,7 @@ class RunInline(ReadOnlyInline[ImportRun, EventSource]):
 
 class EventSourceForm(forms.ModelForm[EventSource]):
     class Meta:
-        widgets = {"timezone": timezone_input()}
+        widgets = {"timezone": timezone_input(), "properties": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
 
 
 @admin.register(EventSource)
@@ -92,11 +111,12 @@ class EventSourceAdmin(ModelAdmin[EventSource]):
     def get_readonly_fields(self, request: HttpRequest, obj: EventSource | None = None) -> list[str]:
         return ["key"] if obj else []
 
+    def get_inlines(self, request: HttpRequest, obj: EventSource | None) -> Any:
+        return self.inlines if obj else []
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[EventSource]:
         runs = ImportRun.objects.filter(source=OuterRef("pk")).order_by("-started_at")
-        last = runs.values(
-            last=JSONObject(state="state", accepted="accepted", duplicates="duplicates", rejected="rejected")
-        )[:1]
+        last = runs.values(last=JSONObject(state="state", **{name: name for name in SHOWN}))[:1]
         return super().get_queryset(request).annotate(last_run=Subquery(last))
 
     def save_model(
@@ -114,10 +134,10 @@ class EventSourceAdmin(ModelAdmin[EventSource]):
         last = getattr(source, "last_run", None)
         return ImportRun.State(last["state"]).label if last else None
 
-    @admin.display(description="New / seen before / rejected")
+    @admin.display(description="New / seen before / conflicts / rejected")
     def last_counts(self, source: EventSource) -> str:
         last = getattr(source, "last_run", None)
-        return f"{last['accepted']:,} / {last['duplicates']:,} / {last['rejected']:,}" if last else "–"
+        return " / ".join(f"{last[name]:,}" for name in SHOWN) if last else "–"
 
     @action(description="First rows", url_path="first-rows", permissions=["view"], icon="preview")  # type: ignore[untyped-decorator]
     def first_rows(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -174,30 +194,27 @@ def _table(events: list[Event]) -> tuple[list[str], list[list[str]]]:
     return ["time (UTC)", "customer", "type", "id", *sources, *keys], rows
 
 
-class FileInline(ReadOnlyInline[ImportedFile, ImportRun]):
+class FileInline(RunCounts, ReadOnlyInline[ImportedFile, ImportRun]):
     model = ImportedFile
     verbose_name_plural = "Files read last by this run"
-    fields = ["path", "size", "line", "accepted", "duplicates", "conflicts", "rejected", "finished_at", "error"]
+    fields = ["path", "shown_size", "rows", *COUNTS, "finished_at", "error"]
+    readonly_fields = ["shown_size", "rows", *COUNTS]
     tab = True
     per_page = 50
     hide_title = True
 
+    @admin.display(description="Size")
+    def shown_size(self, file: ImportedFile) -> str:
+        return filesizeformat(file.size)
+
+    @admin.display(description="Lines or rows so far")
+    def rows(self, file: ImportedFile) -> str:
+        return f"{file.line:,}"
+
 
 @admin.register(ImportRun)
-class ImportRunAdmin(ReadOnlyAdmin[ImportRun]):
-    list_display = [
-        "started_at",
-        "what",
-        "shown_state",
-        "started_by",
-        "files",
-        "skipped",
-        "failed",
-        "accepted",
-        "duplicates",
-        "conflicts",
-        "rejected",
-    ]
+class ImportRunAdmin(RunCounts, ReadOnlyAdmin[ImportRun]):
+    list_display = ["started_at", "what", "shown_state", "started_by", "shown_files", *COUNTS]
     list_filter = ["state", "source", "started_at"]
     list_select_related = ["source"]
     search_fields = ["place", "source__key", "source__name"]
@@ -206,8 +223,8 @@ class ImportRunAdmin(ReadOnlyAdmin[ImportRun]):
         ("source", "place"),
         ("shown_state", "started_by"),
         ("started_at", "ended_at"),
-        ("files", "skipped", "failed"),
-        ("accepted", "duplicates", "conflicts", "rejected"),
+        "shown_files",
+        tuple(COUNTS),
         "shown_message",
     ]
     inlines = [FileInline]

@@ -43,7 +43,7 @@ class Migration(migrations.Migration):
                 ('skipped_columns', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=256), blank=True, default=list, help_text='Every other column is a property, except these, separated by commas.', size=None)),
                 ('text_columns', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=256), blank=True, default=list, help_text='Properties that stay text though they look like numbers, such as account numbers with leading zeros; separated by commas.', size=None)),
                 ('properties', models.JSONField(blank=True, default=dict, help_text='The same for every event: {"region": "eu"}.', verbose_name='fixed properties')),
-                ('every_minutes', models.PositiveIntegerField(blank=True, help_text='How often to look for new files; empty: only by hand. `manage.py import_events --due`, run by cron, reads the sources whose time has come.', null=True, verbose_name='every … minutes')),
+                ('every_minutes', models.PositiveIntegerField(blank=True, help_text='How often to look for new files; empty: only by hand. manage.py import_events --due, run by cron, reads the sources whose time has come.', null=True, verbose_name='every … minutes')),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],
             options={
@@ -119,7 +119,7 @@ class Migration(migrations.Migration):
                 ('skipped_columns', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=256), blank=True, default=list, help_text='Every other column is a property, except these, separated by commas.', size=None)),
                 ('text_columns', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=256), blank=True, default=list, help_text='Properties that stay text though they look like numbers, such as account numbers with leading zeros; separated by commas.', size=None)),
                 ('properties', models.JSONField(blank=True, default=dict, help_text='The same for every event: {"region": "eu"}.', verbose_name='fixed properties')),
-                ('every_minutes', models.PositiveIntegerField(blank=True, help_text='How often to look for new files; empty: only by hand. `manage.py import_events --due`, run by cron, reads the sources whose time has come.', null=True, verbose_name='every … minutes')),
+                ('every_minutes', models.PositiveIntegerField(blank=True, help_text='How often to look for new files; empty: only by hand. manage.py import_events --due, run by cron, reads the sources whose time has come.', null=True, verbose_name='every … minutes')),
                 ('next_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='next run')),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],

@@ -30,6 +30,7 @@ REMEDIES = {
     "customer": "the customer (name its column with --customer, or give one key with --for-customer)",
     "type": "the event type (give it with --type, or name its column with --type-column)",
 }
+NUMERIC = frozenset("-0123456789")
 NESTED = ("properties", "data")
 
 _whole = re.compile(r"-?[0-9]+")
@@ -75,7 +76,8 @@ class ColumnMapping:
             zone = ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError):
             raise MappingError(f'"{self.timezone}" is no time zone: give one like Europe/Berlin.') from None
-        return Bound(self, **chosen, zone=zone, name=name, from_text=from_text, flat=flat)
+        taken = frozenset([*chosen.values(), self.source_column, *self.skip])
+        return Bound(self, **chosen, zone=zone, name=name, from_text=from_text, flat=flat, taken=taken)
 
     def _check_named(self, columns: Sequence[str]) -> None:
         doubled = sorted({column for column in columns if columns.count(column) > 1})
@@ -102,7 +104,7 @@ class ColumnMapping:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A mapping laid on the columns of one file. `flat`: no cell holds a list or an object."""
+    """A mapping laid on the columns of one file. `flat`: no cell holds a list or an object. `taken`: no properties."""
 
     mapping: ColumnMapping
     id: str
@@ -113,6 +115,7 @@ class Bound:
     name: str
     from_text: bool
     flat: bool
+    taken: frozenset[str]
 
     def event(self, cells: Mapping[str, Any], line: int, latest: datetime) -> Event:
         """Raises RefusedError."""
@@ -137,54 +140,53 @@ class Bound:
         }
 
     def _properties(self, cells: Mapping[str, Any]) -> dict[str, Any]:
-        mapping = self.mapping
-        taken = {self.id, self.time, self.customer, self.type, mapping.source_column, *mapping.skip}
+        mapping, taken = self.mapping, self.taken
         rest = {key: cell for key, cell in cells.items() if key not in taken and cell is not None and cell != ""}
+        as_text = {key: str(rest[key]) for key in mapping.text if key in rest} if mapping.text else {}
         if self.from_text:
-            rest = {key: cell if key in mapping.text else number_or_text(cell) for key, cell in rest.items()}
-        elif mapping.text:
-            rest = {key: str(cell) if key in mapping.text else cell for key, cell in rest.items()}
-        if len(rest) == 1:
-            (key, inner) = next(iter(rest.items()))
+            rest = {key: number_or_text(cell) for key, cell in rest.items()}
+        elif len(rest) == 1:
+            ((key, inner),) = rest.items()
             rest = inner if key in NESTED and isinstance(inner, dict) else rest
-        return {**rest, **{key: number_or_text(value) for key, value in mapping.properties}}
+        if not (as_text or mapping.properties):
+            return rest
+        return {**rest, **as_text, **{key: number_or_text(value) for key, value in mapping.properties}}
 
 
 def number_or_text(cell: str) -> int | Decimal | str:
     """Never through a binary float."""
-    if len(cell) <= MAX_LENGTH:
-        if _whole.fullmatch(cell):
-            return int(cell)
-        if _decimal.fullmatch(cell):
-            return Decimal(cell)
-    return cell
+    if cell[:1] not in NUMERIC or len(cell) > MAX_LENGTH:
+        return cell
+    if _whole.fullmatch(cell):
+        return int(cell)
+    return Decimal(cell) if _decimal.fullmatch(cell) else cell
 
 
 def _name(cell: object) -> object:
     """Numbers serve as names too: an id or a customer of 4711."""
-    if isinstance(cell, bool):
-        return cell
-    if isinstance(cell, int) or (isinstance(cell, Decimal) and cell.is_finite() and cell.as_tuple().exponent == 0):
-        return str(cell)
-    return None if cell == "" else cell
+    if type(cell) is str:
+        return cell or None
+    is_whole = isinstance(cell, Decimal) and cell.is_finite() and cell.as_tuple().exponent == 0
+    return str(cell) if type(cell) is int or is_whole else cell
 
 
 def _quick(given: dict[str, Any], latest: datetime) -> Event | None:
     """The event, or None when it must be looked at closely to say what is wrong."""
-    names = [given["id"], given["customer"], given["type"]]
-    if not all(isinstance(name, str) and name.strip() and len(name) <= MAX_ID for name in names):
-        return None
-    source = given["source"]
-    if not isinstance(source, str) or len(source) > MAX_SOURCE or not EARLIEST <= given["time"] <= latest:
+    event_id, customer, event_type, source = given["id"], given["customer"], given["type"], given["source"]
+    if not (_is_name(event_id) and _is_name(customer) and _is_name(event_type) and EARLIEST <= given["time"] <= latest):
         return None
     try:
-        everything = encode(given)
         properties = encode(given["properties"])
+        envelope = f"{event_id}{customer}{event_type}{source}".encode()
     except UnicodeEncodeError:
         return None
-    if b"\\u0000" in everything:
+    if b"\0" in envelope or b"\\u0000" in properties or type(source) is not str or len(source) > MAX_SOURCE:
         return None
-    return Event(given["id"], given["customer"], given["type"], given["time"], properties, source)
+    return Event(event_id, customer, event_type, given["time"], properties, source)
+
+
+def _is_name(given: object) -> bool:
+    return type(given) is str and len(given) <= MAX_ID and bool(given.strip())
 
 
 def _first(names: Sequence[str], found: Collection[str]) -> str:

@@ -29,6 +29,7 @@ ENDINGS = {
 }
 GZIP = b"\x1f\x8b"
 BATCH_BYTES = 8 * 1024 * 1024
+CHECKED_EVERY = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class EventReader:
         taken, start = [], self.rows.mark().offset
         for row in islice(rows, size):
             taken.append(row)
-            if self.rows.mark().offset - start > BATCH_BYTES:
+            if not len(taken) % CHECKED_EVERY and self.rows.mark().offset - start > BATCH_BYTES:
                 break
         return taken
 

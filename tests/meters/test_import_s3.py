@@ -13,11 +13,13 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from meters.models import Event, ImportedFile, ImportRun
+from meters.models import Event, EventSource, ImportedFile, ImportRun, RejectedEvent
 from meters.sources import s3
 from meters.sources.lines import UnreadableError
 from meters.sources.places import FoundFile
-from tests.meters.files import HEADER, counts, import_file, rows_of
+from meters.sources.preview import first_rows_of
+from meters.sources.runs import run_source
+from tests.meters.files import HEADER, counts, import_file, quiet, rows_of
 
 pytestmark = pytest.mark.usefixtures("committed")
 BUCKET = "usage-logs"
@@ -231,3 +233,18 @@ def test_nobody_answers(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "boto3", None)
     assert failed(PLACE) == "Reading s3:// needs boto3: install countinghouse[s3]."
+
+
+def test_a_source_in_a_bucket_shows_its_first_rows_and_is_read(bucket: Any) -> None:
+    put(bucket, "daily/1.csv", csv(30))
+    put(bucket, "daily/2.csv.gz", gzip.compress(csv(30, 30) + b"broken\n"))
+    source = EventSource(key="logs", name="Logs", place=PLACE, event_type="llm", every_minutes=5)
+    source.full_clean()
+    source.save()
+    preview = first_rows_of(source)
+    assert (preview.path, preview.files, len(preview.events)) == (f"{PLACE}1.csv", 2, 20)
+    assert not Event.objects.exists()
+    run = run_source(source, quiet)
+    assert run
+    assert (run.source, run.state, counts(run)) == (source, "done", (60, 0, 0, 1))
+    assert RejectedEvent.objects.get().message.endswith(f"({PLACE}2.csv.gz, line 32)")

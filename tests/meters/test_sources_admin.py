@@ -67,7 +67,7 @@ def test_made_tried_and_run_without_code(admin: Client, folder: Path, monkeypatc
     assert (made.state, made.started_by, made.accepted, made.rejected) == ("done", "ann", 3, 1)
     history = admin.get(change).content.decode()
     assert reverse("admin:meters_importrun_change", args=[made.pk]) in history
-    assert "3 / 0 / 1" in admin.get(reverse("admin:meters_eventsource_changelist")).content.decode()
+    assert "3 / 0 / 0 / 1" in admin.get(reverse("admin:meters_eventsource_changelist")).content.decode()
     page = admin.get(reverse("admin:meters_importrun_change", args=[made.pk]))
     assert str(folder / "a.csv") in page.content.decode()
     assert admin.get(reverse("admin:meters_importrun_changelist")).status_code == 200
