@@ -30,6 +30,19 @@ class UsageEventSerializer(serializers.Serializer[Any]):
     properties = serializers.DictField(required=False, allow_null=True)
 
 
+class LagoEventSerializer(serializers.Serializer[Any]):
+    transaction_id = serializers.CharField(max_length=MAX_ID)
+    external_subscription_id = serializers.CharField(max_length=MAX_ID)
+    code = serializers.CharField(max_length=MAX_ID)
+    timestamp = serializers.CharField(required=False, allow_null=True, help_text="Seconds since 1970.")
+    properties = serializers.DictField(required=False, allow_null=True)
+    precise_total_amount_cents = serializers.CharField(required=False, allow_null=True)
+
+
+class LagoSingleSerializer(serializers.Serializer[Any]):
+    event = LagoEventSerializer()
+
+
 class RejectedSerializer(serializers.Serializer[Any]):
     index = serializers.IntegerField(help_text="The event's place in the request, from 0.")
     id = serializers.CharField(allow_blank=True)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.views import APIView
 
@@ -93,6 +95,14 @@ STRIPE_FIELDS = {
 }
 
 
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "meters.api.stripe_sessions.SessionAuthentication"
+    name = "session"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+        return {"type": "http", "scheme": "bearer", "description": "The token of a session, or a key."}
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """What is said of a route beside the summary."""
@@ -171,8 +181,11 @@ def _refusals(refused: int) -> dict[tuple[int, str], OpenApiResponse]:
         400: "The body cannot be read.",
         401: "No key, or not a valid one.",
         403: "The key may not ingest.",
+        406: "No answer of that kind.",
         413: "Too many bytes or events.",
         415: "Another content type.",
+        429: "Too many events wait to be counted: send these later.",
+        503: "The database is not available: send the request again.",
     }
     told[refused] = "Some events were refused, the others are stored."
     return {

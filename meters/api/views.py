@@ -5,7 +5,13 @@ from http import HTTPStatus
 
 from django.http import HttpResponse
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    PolymorphicProxySerializer,
+    extend_schema,
+)
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -77,7 +83,16 @@ class EventsView(EventList):
         request={
             "application/cloudevents+json": serializers.CloudEventSerializer,
             "application/cloudevents-batch+json": serializers.CloudEventSerializer(many=True),
-            "application/json": serializers.UsageEventSerializer(many=True),
+            "application/json": PolymorphicProxySerializer(
+                "JsonEvents",
+                [
+                    serializers.UsageEventSerializer,
+                    serializers.UsageEventSerializer(many=True),
+                    serializers.LagoSingleSerializer,
+                ],
+                resource_type_field_name=None,
+                many=False,
+            ),
         },
         responses={
             200: OpenApiResponse(
@@ -87,13 +102,16 @@ class EventsView(EventList):
             (400, MEDIA_TYPE): OpenApiResponse(serializers.IngestRefusalSerializer, description="Some or all refused."),
             (401, MEDIA_TYPE): OpenApiResponse(serializers.RefusalSerializer, description="No key, or no valid one."),
             (403, MEDIA_TYPE): OpenApiResponse(serializers.RefusalSerializer, description="The key may not ingest."),
+            (406, MEDIA_TYPE): OpenApiResponse(serializers.RefusalSerializer, description="No answer of that kind."),
             (413, MEDIA_TYPE): OpenApiResponse(serializers.RefusalSerializer, description="Too many bytes or events."),
             (415, MEDIA_TYPE): OpenApiResponse(serializers.RefusalSerializer, description="Another content type."),
             (422, MEDIA_TYPE): OpenApiResponse(serializers.IngestRefusalSerializer, description="Lago's was refused."),
+            (429, MEDIA_TYPE): OpenApiResponse(serializers.RefusalSerializer, description="Too many wait: send later."),
+            (503, MEDIA_TYPE): OpenApiResponse(serializers.RefusalSerializer, description="No database: send later."),
         },
         examples=[
             OpenApiExample("CloudEvent", EXAMPLE, media_type="application/cloudevents+json", request_only=True),
-            OpenApiExample("Batch", [EXAMPLE], media_type="application/cloudevents-batch+json", request_only=True),
+            OpenApiExample("Batch", EXAMPLE, media_type="application/cloudevents-batch+json", request_only=True),
             OpenApiExample("Plain JSON", [PLAIN], media_type="application/json", request_only=True),
             OpenApiExample("Lago", {"event": LAGO_EXAMPLE}, media_type="application/json", request_only=True),
         ],
