@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -48,8 +47,9 @@ def lines(invoice: Invoice) -> list[tuple[str, str, str]]:
     return [(line.kind, str(line.amount), line.balance) for line in invoice.lines.order_by("position")]
 
 
-def ledger(contract: Contract) -> list[tuple[str, Decimal]]:
-    return list(LedgerEntry.objects.filter(contract=contract).order_by("pk").values_list("kind", "amount"))
+def ledger(contract: Contract) -> list[tuple[str, int]]:
+    entries = LedgerEntry.objects.filter(contract=contract).order_by("pk")
+    return [(entry.kind, int(entry.amount)) for entry in entries]
 
 
 @pytest.mark.django_db
