@@ -5,6 +5,7 @@ stays text. An empty cell is left out.
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,9 +61,21 @@ class ColumnMapping:
     skip: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
 
-    def bind(self, columns: Sequence[str], *, name: str = "", from_text: bool = False, flat: bool = False) -> "Bound":
-        """For a file with these columns. `name` begins the ids made from rows. Raises MappingError."""
+    def bind(
+        self,
+        columns: Sequence[str],
+        *,
+        name: str = "",
+        from_text: bool = False,
+        flat: bool = False,
+        ragged: bool = False,
+    ) -> "Bound":
+        """For a file with these columns; `ragged`: a row may lack some. `name` begins the ids made from rows.
+
+        Raises MappingError.
+        """
         self._check_named(columns)
+        self._check_present(columns, set() if ragged else {*self.skip, *self.text})
         fixed = {"id": self.id_from_row, "time": False, "customer": self.for_customer, "type": self.type}
         given = {"id": self.id, "time": self.time, "customer": self.customer, "type": self.type_column}
         chosen = {
@@ -80,7 +93,7 @@ class ColumnMapping:
         return Bound(self, **chosen, zone=zone, name=name, from_text=from_text, flat=flat, taken=taken)
 
     def _check_named(self, columns: Sequence[str]) -> None:
-        doubled = sorted({column for column in columns if columns.count(column) > 1})
+        doubled = sorted(column for column, times in Counter(columns).items() if times > 1)
         if doubled:
             raise MappingError(f"{_quoted(doubled)} is the name of more than one column: rename them.")
         unnamed = [str(place) for place, column in enumerate(columns, 1) if not column and "" not in self.skip]
@@ -89,7 +102,9 @@ class ColumnMapping:
         too_long = [column[:20] + "…" for column in columns if len(column) > MAX_KEY_LENGTH]
         if too_long:
             raise MappingError(f"{_quoted(too_long)}: a column's name has at most {MAX_KEY_LENGTH} characters.")
-        named = {self.id, self.time, self.customer, self.type_column, self.source_column, *self.skip, *self.text}
+
+    def _check_present(self, columns: Sequence[str], others: Collection[str]) -> None:
+        named = {self.id, self.time, self.customer, self.type_column, self.source_column, *others}
         absent = sorted(named - {"", *columns})
         if absent:
             are = "Column {} is" if len(absent) == 1 else "Columns {} are"

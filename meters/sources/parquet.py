@@ -22,6 +22,7 @@ class ParquetRows:
     """A part is a row group."""
 
     from_text = False
+    ragged = False
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._arrow = load("pyarrow", extra="lake", purpose="Reading Parquet")

@@ -58,7 +58,11 @@ class EventReader:
             return
         try:
             self.bound = mapping.bind(
-                rows.columns, name=PurePosixPath(path).name, from_text=rows.from_text, flat=rows.flat
+                rows.columns,
+                name=PurePosixPath(path).name,
+                from_text=rows.from_text,
+                flat=rows.flat,
+                ragged=rows.ragged,
             )
         except MappingError as error:
             raise UnreadableError(str(error), code="mapping") from None

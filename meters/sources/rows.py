@@ -32,11 +32,12 @@ class Mark:
 
 
 class Rows(Protocol):
-    """The rows of one file. `columns` are those of the header, or of the first row."""
+    """The rows of one file. `columns` are those of the header; where each row has its own, those of the first rows."""
 
     columns: list[str]
     from_text: bool
     flat: bool
+    ragged: bool
 
     def seek(self, mark: Mark) -> None: ...
 
@@ -50,6 +51,7 @@ class CsvRows:
 
     from_text = True
     flat = True
+    ragged = False
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._lines = Lines(stream)
@@ -58,6 +60,8 @@ class CsvRows:
             raise UnreadableError("The file is empty: a CSV file begins with a line of column names.", code="empty")
         if "\r" in header.rstrip("\r\n"):
             raise UnreadableError("The lines end in CR alone: save the file with LF or CR LF.", code="line_ends")
+        if self._lines.problem:
+            raise UnreadableError(f"In the line of column names: {self._lines.problem}", code="broken_header")
         self._delimiter = next((sign for sign in ",;\t|" if sign in header), ",")
         self._lines.seek(0, 0)
         try:
@@ -103,11 +107,13 @@ class JsonRows:
 
     from_text = False
     flat = False
+    ragged = True
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._lines = Lines(stream)
-        self.first = self._first_object()
-        self.columns = list(self.first)
+        objects = self._first_objects()
+        self.first: dict[str, Any] = objects[0] if objects else {}
+        self.columns = list(dict.fromkeys(key for each in objects for key in each))
         self._lines.seek(0, 0)
 
     def seek(self, mark: Mark) -> None:
@@ -129,18 +135,16 @@ class JsonRows:
                 yield lines.number, stripped, lines.problem
             lines.begin()
 
-    def _first_object(self) -> dict[str, Any]:
+    def _first_objects(self) -> list[dict[str, Any]]:
         first = list(islice(self.texts(), FIRST_LINES))
-        for line, text, problem in first:
-            row = Row(line, {}) if problem else read_object(line, text)
-            if row.cells:
-                return row.cells
-        if not first:
-            return {}
-        raise UnreadableError(
-            f"None of the first {FIRST_LINES} lines is a JSON object: is this JSON Lines, one object a line?",
-            code="not_json_lines",
-        )
+        rows = [read_object(line, text) for line, text, problem in first if not problem]
+        objects = [row.cells for row in rows if row.cells]
+        if first and not objects:
+            raise UnreadableError(
+                f"None of the first {FIRST_LINES} lines is a JSON object: is this JSON Lines, one object a line?",
+                code="not_json_lines",
+            )
+        return objects
 
 
 def read_object(line: int, text: str) -> Row:

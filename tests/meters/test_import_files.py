@@ -222,6 +222,25 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path, name: str, content: b
     assert ImportRun.objects.get().ended_at
 
 
+def test_rows_of_json_need_not_have_the_same_members(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    first = '{"id":"0","time":"2026-01-05T10:00:00Z"}\n'
+    path.write_text(first + '{"id":"1","time":"2026-01-05T10:00:00Z","customer":"c","debug":{"a":1},"n":1}\n')
+    assert counts(import_file(path, ColumnMapping(type="llm", skip=("debug", "trace")))) == (1, 0, 0, 1)
+    assert stored() == [{"n": 1}]
+    assert codes() == ["required"]
+
+
+def test_a_header_that_is_no_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"id,\xff\n1,2\n")
+    assert "In the line of column names: The text is not UTF-8" in failed(path)
+    path.write_bytes(b"id," * 500_000)
+    assert "A line holds at most" in failed(path)
+    path.write_bytes(b"id," * 100_000)
+    assert "is the name of more than one column" in failed(path)
+
+
 def test_an_empty_export_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b"")
     (tmp_path / "b.csv").write_text(HEADER)
