@@ -66,17 +66,17 @@ class Command(BaseCommand):
                 self._serve(server, port)
 
     def _serve(self, server: Process, port: int) -> None:
-        self.stdout.write(f"Serving on http://{processes.HOST}:{port} until Ctrl-C.")
-        self.stdout.flush()
-        with processes.roller(ROLL_SECONDS) as roller:
-            try:
+        try:
+            with processes.roller(ROLL_SECONDS) as roller:
+                self.stdout.write(f"Serving on http://{processes.HOST}:{port} until Ctrl-C.")
+                self.stdout.flush()
                 while server.poll() is None and roller.poll() is None:
                     time.sleep(0.5)
-            except KeyboardInterrupt:
-                self.stdout.write("Stopped.")
-                return
-            name = "roller" if server.poll() is None else "web server"
-            raise CommandError(f"The {name} ended by itself; its messages stand above.")
+                name = "roller" if server.poll() is None else "web server"
+        except KeyboardInterrupt:
+            self.stdout.write("Stopped.")
+            return
+        raise CommandError(f"The {name} ended by itself; its messages stand above.")
 
     def _prepare(self, fresh: bool) -> None:
         """Tables, catalog, customers and contracts; never in a database with other data."""
