@@ -12,7 +12,6 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.functional import cached_property
-from django.utils.html import format_html
 from unfold.contrib.filters.admin import RangeDateTimeFilter, RelatedDropdownFilter
 from unfold.widgets import UnfoldAdminTextareaWidget
 
@@ -20,7 +19,7 @@ from billing_project.admin import ModelAdmin, ReadOnlyAdmin, button
 from meters.activity import newest_of
 from meters.definition import MEANING
 from meters.meter_usage import usage_of
-from meters.models import Conflict, Event, EventKey, Meter, RejectedEvent, Subject
+from meters.models import Conflict, Event, EventKey, Meter, Subject
 
 M = TypeVar("M", bound=Model)
 NEWEST = 10_000
@@ -190,19 +189,6 @@ class SubjectAdmin(BoundedAdmin):
         newest = found.select_related("event_type").order_by("-time", "-key")[:LATEST]
         rows = [(event.time, event.event_type.name, getattr(event, "text", "")) for event in newest]
         return render_to_string("meters/latest.html", {"rows": rows})
-
-
-@admin.register(RejectedEvent)
-class RejectedEventAdmin(BoundedAdmin):
-    list_display = ["last_at", "event_id", "code", "path", "message", "times", "sender"]
-    list_filter = ["code", ("last_at", SpanFilter)]
-    search_fields = ["event_id"]
-    search_help_text = "Part of an event's id."
-    fields = ["event_id", "code", "path", "message", "times", "first_at", "last_at", "sender", "sent"]
-
-    @admin.display(description="What was sent")
-    def sent(self, event: RejectedEvent) -> str:
-        return format_html('<pre style="white-space:pre-wrap;overflow-wrap:anywhere">{}</pre>', event.body[:20_000])
 
 
 @admin.register(Conflict)
