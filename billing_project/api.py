@@ -1,5 +1,6 @@
 """What every API view shares: keys, scopes, pages, and one shape for errors (RFC 9457)."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ import pghistory
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.core.exceptions import ValidationError as ModelValidationError
+from django.db import InterfaceError, OperationalError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
@@ -28,7 +30,9 @@ if TYPE_CHECKING:  # rest_framework.views loads this module through its settings
     from rest_framework.views import APIView
 
 CACHE_SECONDS = 30
+RETRY_AFTER = 5  # seconds
 MEDIA_TYPE = "application/problem+json"
+logger = logging.getLogger(__name__)
 # Ours, and those of other systems' clients.
 PATHS = ("/api/", "/v1/", "/v2/", "/ingest")
 
@@ -150,6 +154,8 @@ def problem_response(error: Exception, context: Mapping[str, Any]) -> Response |
     """DRF's exception handler."""
     if isinstance(error, RuleError):
         return _answer(error.status, error.message, error.problems)
+    if isinstance(error, OperationalError | InterfaceError):
+        return _unavailable(error)
     error = _as_api_exception(error)
     if not isinstance(error, exceptions.APIException):
         return None
@@ -160,6 +166,15 @@ def problem_response(error: Exception, context: Mapping[str, Any]) -> Response |
         answer["WWW-Authenticate"] = header
     if wait := getattr(error, "wait", None):
         answer["Retry-After"] = str(int(wait) + 1)
+    return answer
+
+
+def _unavailable(error: Exception) -> Response:
+    """The database is down, full or too slow: nobody's request is wrong, and the same one may work in a moment."""
+    logger.error("The database does not do its work: %s", str(error).strip())
+    detail = "The database is not available. Nothing is known to be stored: send the request again."
+    answer = _answer(HTTPStatus.SERVICE_UNAVAILABLE, detail, [Problem("", "unavailable", "Try again.")])
+    answer["Retry-After"] = str(RETRY_AFTER)
     return answer
 
 

@@ -96,8 +96,12 @@ TEMPLATES = [
 DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url_config(embedded.database_url())}
 DATABASES["default"]["HOST"] = unquote(DATABASES["default"]["HOST"])  # a socket's folder: postgres://user@%2Frun/name
 DATABASES["default"] |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
-# Reading usage is one long statement that runs for milliseconds; compiling it takes PostgreSQL most of a second.
-DATABASES["default"].setdefault("OPTIONS", {}).setdefault("options", "-c jit=off")
+DATABASES["default"]["OPTIONS"] = {
+    "connect_timeout": 5,
+    # Reading usage is one long statement that runs for milliseconds; compiling it takes PostgreSQL most of a second.
+    "options": f"-c jit=off {env.str('PGOPTIONS', default='')}".strip(),
+    **DATABASES["default"].get("OPTIONS", {}),
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -139,6 +143,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 11 * 1024 * 1024
 
 # How long the roller remembers an event's source and id to refuse the same one with another time.
 METERS_IDENTITY_DAYS = env.int("METERS_IDENTITY_DAYS", default=35)
+# How many events may wait for the roller before clients are asked to wait themselves (429); 0: any number.
+METERS_MAX_BACKLOG = env.int("METERS_MAX_BACKLOG", default=5_000_000)
 
 # What names the customer in the payload of Stripe's meter events; a meter in Stripe may choose another word.
 STRIPE_CUSTOMER_NAMES = env.list("STRIPE_CUSTOMER_NAMES", default=["stripe_customer_id"])

@@ -7,5 +7,7 @@ from django.core.wsgi import get_wsgi_application
 from billing_project import embedded
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_project.settings")
+# No request may hold a transaction open for long: the roller waits for all that are older than its events.
+os.environ.setdefault("PGOPTIONS", "-c statement_timeout=60s -c idle_in_transaction_session_timeout=60s")
 embedded.ensure_started()
 application = get_wsgi_application()

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from rest_framework.exceptions import Throttled
+
 from billing_project.api import problem
 from billing_project.errors import Problem
+from meters.backlog import WAIT, backlog
 from meters.events import Decoded, Event, Rejection
 from meters.first_times import with_first_times
 from meters.ingest import IngestResult, ingest_events, record_rejections
@@ -13,6 +16,7 @@ from meters.ingest import IngestResult, ingest_events, record_rejections
 CONFLICT = (
     "The identity is taken by an event with another body. The first one counts; this one is listed as a conflict."
 )
+TOO_MANY = "More events wait to be counted than the roller can keep up with; none of these was stored."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,9 @@ class Taken:
 
 
 def take(decoded: Decoded, sender: str, id_name: str = "id") -> Taken:
-    """Store what can be stored. Returns after the commit."""
+    """Store what can be stored. Returns after the commit. Raises Throttled while too many wait to be counted."""
+    if backlog.is_too_long():
+        raise Throttled(WAIT, TOO_MANY)
     events = with_first_times(decoded.events)
     result = ingest_events(events)
     if decoded.rejected:

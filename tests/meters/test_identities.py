@@ -8,8 +8,7 @@ from meters import identities
 from meters.identities import CLEAN_PASSES
 from meters.ingest import ingest_events
 from meters.models import Conflict
-from meters.rollup import roll_up
-from tests.meters.making import event, make_meter, usage
+from tests.meters.making import event, make_meter, rolled, usage
 
 
 @pytest.mark.parametrize("passes", [0, CLEAN_PASSES])
@@ -18,10 +17,10 @@ def test_a_known_key_with_another_time_never_counts(
 ) -> None:
     meter = make_meter()
     ingest_events([event("a", tokens=1), event("b", tokens=10)])
-    roll_up()
+    rolled()
     monkeypatch.setattr(identities._known, "passes_without", passes)
     ingest_events([event("a", "2026-01-06", tokens=100), event("c", tokens=1000)])
-    assert roll_up().events == 1
+    rolled()
     assert usage(meter) == {(): (Decimal(1011), 3)}
     assert Conflict.objects.count() == 1
     assert identities._known.passes_without == 0
@@ -29,10 +28,10 @@ def test_a_known_key_with_another_time_never_counts(
 
 def test_a_pass_that_holds_an_identity_twice_counts_the_first(committed: None, monkeypatch: pytest.MonkeyPatch) -> None:
     meter = make_meter()
-    roll_up()
+    rolled()
     monkeypatch.setattr(identities._known, "passes_without", CLEAN_PASSES)
     ingest_events([event("a", "2026-01-06", tokens=1)])
     ingest_events([event("a", "2026-01-05", tokens=100), event("b", tokens=10)])
-    assert roll_up().events == 2
+    rolled()
     assert usage(meter) == {(): (Decimal(11), 2)}
     assert Conflict.objects.count() == 1
