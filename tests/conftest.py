@@ -10,7 +10,6 @@ from billing_project import api, embedded
 from billing_project.roles import make_roles
 from meters import dictionary, partitions
 
-
 # How long an example takes says how busy the machine is, not whether the property holds.
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
