@@ -54,7 +54,7 @@ class MeterAdmin(ModelAdmin[Meter]):
         definition = [
             (None, {"fields": ["name", "key"]}),
             ("Which events count", {"fields": ["event_types", "filters"]}),
-            ("For how much", {"fields": ["aggregation", "value_property"]}),
+            ("For how much", {"fields": ["aggregation", "value_property", "value_expression"]}),
             ("Split", {"fields": ["group_by"]}),
         ]
         if obj is None:
@@ -69,7 +69,8 @@ class MeterAdmin(ModelAdmin[Meter]):
 
     @admin.display(description="Measures", ordering="aggregation")
     def measures(self, meter: Meter) -> str:
-        return " ".join(filter(None, [meter.aggregation, meter.value_property and f"of {meter.value_property}"]))
+        of = meter.value_property or meter.value_expression
+        return " ".join(filter(None, [meter.aggregation, of and f"of {of}"]))
 
     @admin.display(description="Event types")
     def event_types_shown(self, meter: Meter) -> str:

@@ -1,8 +1,8 @@
 """Quantities: the only reader of usage that the floors above use. Exact the moment a post is acknowledged."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact
 from typing import Any
 from uuid import UUID
@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import connection
 
 from meters.models import Aggregation
+from meters.periods import Period
 from meters.usage_statement import CURSOR_ASK, Known, UsageRequest, UsageStatement
 
 __all__ = ["Quantity", "UsageRequest", "quantities"]
@@ -17,6 +18,8 @@ __all__ = ["Quantity", "UsageRequest", "quantities"]
 # Wide enough for any sum of numbers an event may carry; only an average can need rounding.
 EXACT = Context(prec=1000, rounding=ROUND_HALF_UP)
 AVERAGE_UNIT = Decimal("1e-40")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ALWAYS = datetime(1, 1, 1, tzinfo=UTC)
 
 KNOWN = """
 SELECT c.xid, c.base_seq, c.system_identifier = s.system_identifier
@@ -41,6 +44,9 @@ class _Measured:
     smallest: Decimal | None = None
     largest: Decimal | None = None
     last: tuple[datetime, UUID, Decimal] | None = None
+    moment: Decimal = field(default_factory=Decimal)
+    different: int = 0
+    level_before: Decimal = field(default_factory=Decimal)
 
     def add(self, events: int, total: Decimal | None, smallest: Decimal | None, largest: Decimal | None) -> None:
         self.events += events
@@ -52,50 +58,90 @@ class _Measured:
         if time is not None and (self.last is None or (time, key) > self.last[:2]):
             self.last = (time, key, value)
 
-    def quantity(self, aggregation: Aggregation) -> Decimal:
+    def add_more(self, moment: Decimal | None, different: int) -> None:
+        self.moment = EXACT.add(self.moment, moment or Decimal(0))
+        self.different += different
+
+    def quantity(self, aggregation: Aggregation, period: Period) -> Decimal:
         match aggregation:
             case Aggregation.COUNT:
                 return Decimal(self.events)
             case Aggregation.SUM:
                 return self.total
             case Aggregation.AVERAGE:
-                return _average(self.total, self.events)
+                return _divided(self.total, Decimal(self.events))
             case Aggregation.MIN:
                 return self.smallest or Decimal(0)
             case Aggregation.MAX:
                 return self.largest or Decimal(0)
             case Aggregation.LATEST:
                 return self.last[2] if self.last else Decimal(0)
+            case Aggregation.UNIQUE_COUNT:
+                return Decimal(self.different)
+            case Aggregation.TIME_WEIGHTED:
+                return self._time_weighted(period)
+
+    def _time_weighted(self, period: Period) -> Decimal:
+        """Level times seconds over the seconds of the period. A change holds from its instant to the period's end."""
+        start, end = _seconds(period.starting_at), _seconds(period.ending_before)
+        changes = EXACT.subtract(EXACT.multiply(self.total, end), self.moment)
+        before = EXACT.multiply(self.level_before, EXACT.subtract(end, start))
+        return _divided(EXACT.add(before, changes), EXACT.subtract(end, start))
 
 
 def quantities(requests: Sequence[UsageRequest]) -> list[Quantity]:
-    """The usage asked for, by one statement for any number of requests. Groups without a matching event are absent."""
+    """The usage asked for, by one statement for any number of requests. Groups without a matching event are absent.
+
+    Where the usage is a level, a group is there as long as its level is not zero.
+    """
     if not requests:
         return []
+    levels = [place for place, each in enumerate(requests) if _has_level_before(each)]
     measured: dict[tuple[int, tuple[str | None, ...]], _Measured] = {}
-    for ask, groups, *sums, last_time, last_key, last_value in _measure(requests):
+    for row in _measure([*requests, *(_before(requests[place]) for place in levels)]):
+        ask, groups, events, total, smallest, largest, last_time, last_key, last_value, moment, different = row
+        if ask >= len(requests):
+            found = measured.setdefault((levels[ask - len(requests)], tuple(groups)), _Measured())
+            found.level_before = EXACT.add(found.level_before, total or Decimal(0))
+            continue
         found = measured.setdefault((ask, tuple(groups)), _Measured())
-        found.add(*sums)
+        found.add(events, total, smallest, largest)
         found.add_last(last_time, last_key, last_value)
+        found.add_more(moment, different)
     return [
         Quantity(
             key=requests[ask].key,
             group=groups,
-            quantity=found.quantity(Aggregation(requests[ask].meter.aggregation)),
+            quantity=found.quantity(Aggregation(requests[ask].meter.aggregation), requests[ask].period),
             events=found.events,
         )
         for (ask, groups), found in sorted(measured.items(), key=lambda item: _in_order(*item[0]))
+        if found.events or found.level_before
     ]
+
+
+def _has_level_before(request: UsageRequest) -> bool:
+    return request.meter.aggregation == Aggregation.TIME_WEIGHTED and request.period.starting_at > ALWAYS
+
+
+def _before(request: UsageRequest) -> UsageRequest:
+    """The changes that make the level with which a period begins."""
+    return replace(request, period=Period(ALWAYS, request.period.starting_at))
+
+
+def _seconds(instant: datetime) -> Decimal:
+    since = instant - EPOCH
+    return Decimal(since.days * 86400 + since.seconds) + Decimal(since.microseconds).scaleb(-6)
 
 
 def _in_order(ask: int, groups: tuple[str | None, ...]) -> tuple[int, list[tuple[bool, str]]]:
     return ask, [(value is not None, value or "") for value in groups]
 
 
-def _average(total: Decimal, events: int) -> Decimal:
+def _divided(total: Decimal, by: Decimal) -> Decimal:
     """Exact where the quotient ends, else rounded half-up at 40 decimal places."""
     context = EXACT.copy()
-    average = context.divide(total, Decimal(events))
+    average = context.divide(total, by)
     return average.quantize(AVERAGE_UNIT, context=context) if context.flags[Inexact] else average
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from django.db import connection
 
-from meters.matching import Parameters, group, matches, value
+from meters.matching import DIGEST, Parameters, distinct, group, matches, value
 from meters.models import Aggregation, Meter
 
 HOUR = "date_bin('1 hour', {}, '1970-01-01 00:00:00+00')"
@@ -17,6 +17,7 @@ EVENTS = ("events", "count(*)", "sum(events)", "b.events + excluded.events")
 TOTAL = ("total", "sum(value)", "sum(total)", "b.total + excluded.total")
 SMALLEST = ("smallest", "min(value)", "min(smallest)", "least(b.smallest, excluded.smallest)")
 LARGEST = ("largest", "max(value)", "max(largest)", "greatest(b.largest, excluded.largest)")
+MOMENT = ("moment", "sum(value * extract(epoch FROM time))", "sum(moment)", "b.moment + excluded.moment")
 NEWER = "CASE WHEN (excluded.last_time, excluded.last_key) > (b.last_time, b.last_key) THEN excluded.{0} ELSE b.{0} END"
 LAST = [
     (
@@ -34,6 +35,8 @@ COLUMNS = {
     Aggregation.MIN: [EVENTS, SMALLEST],
     Aggregation.MAX: [EVENTS, LARGEST],
     Aggregation.LATEST: [EVENTS, *LAST],
+    Aggregation.UNIQUE_COUNT: [EVENTS],
+    Aggregation.TIME_WEIGHTED: [EVENTS, TOTAL, MOMENT],
 }
 
 STATEMENT = """
@@ -48,8 +51,7 @@ WITH matched AS (
 ), digests AS MATERIALIZED (
     SELECT groups, digest, (SELECT id FROM meters_groupvalues AS g WHERE g.digest = found.digest) AS id
     FROM (
-        SELECT groups, encode(substring(sha256(convert_to(array_to_json(groups)::text, 'UTF8')) FOR 16), 'hex')::uuid
-            AS digest
+        SELECT groups, {digest} AS digest
         FROM cells GROUP BY groups OFFSET 0
     ) AS found
 ), fresh AS (
@@ -69,6 +71,26 @@ SELECT {meter}, subject_id, {day}, group_id, {from_hours}
 FROM numbered GROUP BY 2, 3, 4 ORDER BY 2, 3, 4
 ON CONFLICT (meter_id, subject_id, starting_at, group_id) DO UPDATE SET {update}
 """
+# After the buckets, which number the groups.
+VALUES = """
+WITH seen AS MATERIALIZED (
+    SELECT subject_id, starting_at, {digest} AS digest, value FROM (
+        SELECT DISTINCT e.subject_id, {hour} AS starting_at, {group} AS groups, {distinct} AS value
+        FROM meters_event AS e WHERE {chosen} AND {matches}
+    ) AS matched WHERE value IS NOT NULL
+), numbered AS MATERIALIZED (
+    SELECT seen.subject_id, seen.starting_at, g.id AS group_id, seen.value
+    FROM seen JOIN meters_groupvalues AS g USING (digest)
+), hours AS (
+    INSERT INTO meters_hourvalue (meter_id, subject_id, starting_at, group_id, value)
+    SELECT {meter}, subject_id, starting_at, group_id, value FROM numbered ORDER BY 2, 3, 4, 5
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO meters_dayvalue (meter_id, subject_id, starting_at, group_id, value)
+SELECT DISTINCT {meter}, subject_id, {day}, group_id, value FROM numbered ORDER BY 2, 3, 4, 5
+ON CONFLICT DO NOTHING
+"""
+GROUP_DIGEST = DIGEST.format("array_to_json(groups)::text")
 # The planner knows nothing of the rows on their way: it would compare every cell with every group, and sort all events
 # to group them.
 PLAIN = "SELECT set_config('enable_nestloop', 'off', true), set_config('enable_sort', 'off', true)"
@@ -88,6 +110,7 @@ def add_to_buckets(meter: Meter, chosen: str, parameters: Parameters) -> None:
     """Count the chosen events (a condition on `e`) in the meter's buckets. Only for the holder of the cursor."""
     columns = COLUMNS[Aggregation(meter.aggregation)]
     statement = STATEMENT.format(
+        digest=GROUP_DIGEST,
         hour=HOUR.format("e.time"),
         day=DAY.format("starting_at"),
         group=group(meter.group_by, parameters),
@@ -99,6 +122,23 @@ def add_to_buckets(meter: Meter, chosen: str, parameters: Parameters) -> None:
         from_events=", ".join(f"{first} AS {name}" for name, first, _, _ in columns),
         from_hours=", ".join(later for _, _, later, _ in columns),
         update=", ".join(f"{name} = {more}" for name, _, _, more in columns),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+    if meter.aggregation == Aggregation.UNIQUE_COUNT:
+        _add_values(meter, chosen, parameters)
+
+
+def _add_values(meter: Meter, chosen: str, parameters: Parameters) -> None:
+    statement = VALUES.format(
+        digest=GROUP_DIGEST,
+        hour=HOUR.format("e.time"),
+        day=DAY.format("starting_at"),
+        group=group(meter.group_by, parameters),
+        distinct=distinct(meter, parameters),
+        chosen=chosen,
+        matches=matches(meter, parameters),
+        meter=parameters.add(meter.pk, "int"),
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 
+from meters.expressions import ExpressionError, parse, paths
 from meters.numbers import is_numeric
 
 if TYPE_CHECKING:
     from meters.models import Meter
 
-MEANING = ("key", "event_types", "aggregation", "value_property", "filters", "group_by")
+MEANING = ("key", "event_types", "aggregation", "value_property", "value_expression", "filters", "group_by")
 MAX_TYPES = 50
 MAX_GROUP_KEYS = 10
 MAX_FILTERS = 20
@@ -26,6 +27,7 @@ def clean_definition(meter: "Meter") -> None:
     checks: dict[str, Callable[[], Any]] = {
         "event_types": lambda: _event_types(meter.event_types),
         "value_property": lambda: _value_property(meter),
+        "value_expression": lambda: _value_expression(meter),
         "filters": lambda: _filters(meter.filters),
         "group_by": lambda: _group_by(meter.group_by),
     }
@@ -65,8 +67,30 @@ def _value_property(meter: "Meter") -> str:
         if meter.value_property:
             raise ValidationError("A count takes no property: leave it empty.", code="unused")
         return ""
-    split_path(meter.value_property)
+    if meter.value_property or not meter.value_expression:
+        split_path(meter.value_property)
     return meter.value_property
+
+
+def _value_expression(meter: "Meter") -> str:
+    given = meter.value_expression
+    if not isinstance(given, str):
+        raise ValidationError("An expression is text, such as input_tokens - cached_tokens.", code="not_text")
+    text = given.strip()
+    if text and meter.aggregation in {"count", "unique_count"}:
+        raise ValidationError(f"A {meter.aggregation} takes no expression: leave it empty.", code="unused")
+    if text and meter.value_property:
+        raise ValidationError("Name a property or give an expression, not both.", code="both")
+    if text:
+        try:
+            named = paths(parse(text))
+        except ExpressionError as error:
+            raise ValidationError(str(error), code="bad_expression") from error
+        for path in named:
+            split_path(path)
+        if not named:
+            raise ValidationError("Name at least one property in it, such as input_tokens.", code="no_property")
+    return text
 
 
 def _group_by(given: Any) -> list[str]:

@@ -1,12 +1,35 @@
 """How a meter reads an event, in SQL over `meters_event AS e`. Whatever a definition says is passed as a parameter."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
+from meters.expressions import (
+    QUOTIENT_PLACES,
+    RESULT_BELOW,
+    RESULT_PLACES,
+    Expression,
+    Number,
+    Property,
+    parse,
+)
 from meters.models import Meter
 from meters.numbers import MAX_LENGTH, TEXT_PATTERN
 
 COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+DIGEST = "encode(substring(sha256(convert_to({}, 'UTF8')) FOR 16), 'hex')::uuid"
+
+# Subqueries, so that what is used twice is computed once. OFFSET 0 keeps the planner from putting it in twice.
+RESULT = """(
+    SELECT CASE WHEN abs(r.found) < {below} THEN trim_scale(round(r.found, {places})) END
+    FROM (SELECT {expression} AS found OFFSET 0) AS r
+)"""
+QUOTIENT = """(
+    SELECT CASE WHEN q.below <> 0 THEN trim_scale(
+        sign(q.above) * sign(q.below) * div(abs(q.above) * 2 * {unit} + abs(q.below), 2 * abs(q.below)) * {tiny}
+    ) END
+    FROM (SELECT {above} AS above, {below} AS below OFFSET 0) AS q
+)"""
 
 
 class Parameters(dict[str, Any]):
@@ -30,7 +53,17 @@ def matches(meter: Meter, parameters: Parameters) -> str:
 
 def value(meter: Meter, parameters: Parameters) -> str:
     """The number an event counts for: 1 where only events are counted."""
+    if meter.value_expression:
+        return _result(parse(meter.value_expression), parameters)
+    if meter.aggregation == "unique_count":
+        # Whatever it is, it counts once more or not; how often is up to those who read `distinct`.
+        return f"CASE WHEN {_text(meter.value_property, parameters)} IS NOT NULL THEN 1::numeric END"
     return _number(meter.value_property, parameters) if meter.value_property else "1::numeric"
+
+
+def distinct(meter: Meter, parameters: Parameters) -> str:
+    """What a unique count tells apart: 16 bytes for the text of the property, null where the event has none."""
+    return DIGEST.format(_text(meter.value_property, parameters))
 
 
 def group(keys: Sequence[str], parameters: Parameters) -> str:
@@ -74,3 +107,27 @@ def _number(path: str, parameters: Parameters) -> str:
         f"CASE jsonb_typeof({found}) WHEN 'number' THEN {found}::numeric WHEN 'string' THEN"
         f" CASE WHEN length({text}) <= {MAX_LENGTH} AND {text} ~ {pattern} THEN {text}::numeric END END"
     )
+
+
+def _result(expression: Expression, parameters: Parameters) -> str:
+    """As `meters.expressions.evaluate`."""
+    return RESULT.format(
+        expression=_arithmetic(expression, parameters),
+        below=parameters.add(RESULT_BELOW, "numeric"),
+        places=RESULT_PLACES,
+    )
+
+
+def _arithmetic(expression: Expression, parameters: Parameters) -> str:
+    if isinstance(expression, Number):
+        return parameters.add(expression.value, "numeric")
+    if isinstance(expression, Property):
+        number, text = _number(expression.path, parameters), _text(expression.path, parameters)
+        return f"(CASE WHEN {text} IS NULL THEN 0 ELSE {number} END)"
+    left, right = _arithmetic(expression.left, parameters), _arithmetic(expression.right, parameters)
+    if expression.sign == "/":
+        unit = Decimal(10) ** QUOTIENT_PLACES
+        # Multiplied in the end, not divided: numeric multiplies exactly.
+        tiny = parameters.add(Decimal(1).scaleb(-QUOTIENT_PLACES), "numeric")
+        return QUOTIENT.format(above=left, below=right, unit=parameters.add(unit, "numeric"), tiny=tiny)
+    return f"({left} {expression.sign} {right})"

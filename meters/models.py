@@ -12,6 +12,9 @@ from billing_project.fields import ExactField, key_field
 from billing_project.history import tracked
 from meters.archive_models import EventArchive as EventArchive
 from meters.archive_models import RollerMinute as RollerMinute
+from meters.build_models import DayValue as DayValue
+from meters.build_models import HourValue as HourValue
+from meters.build_models import MeterBuild as MeterBuild
 from meters.definition import MEANING, clean_definition
 from meters.source_models import EventSource as EventSource
 from meters.source_models import ImportedFile as ImportedFile
@@ -25,6 +28,8 @@ class Aggregation(models.TextChoices):
     MAX = "max", "Largest value of a property"
     AVERAGE = "average", "Average of a property"
     LATEST = "latest", "Latest value of a property"
+    UNIQUE_COUNT = "unique_count", "Unique count: different values of a property"
+    TIME_WEIGHTED = "time_weighted", "Time-weighted: average level over the period"
 
 
 class MeterQuerySet(models.QuerySet["Meter"]):
@@ -48,9 +53,9 @@ class Meter(models.Model):
         max_length=20,
         choices=Aggregation.choices,
         default=Aggregation.SUM,
-        error_messages={
-            "invalid_choice": "%(value)s is not available: choose count, sum, min, max, average or latest."
-        },
+        error_messages={"invalid_choice": f"%(value)s is not available: choose {', '.join(Aggregation.values)}."},
+        help_text="A unique count tells texts apart: 1 and 1.0 are two. Time-weighted takes values as changes of a "
+        "level (+3 seats, -1 seat) that carries over from period to period.",
     )
     value_property = models.CharField(
         "property",
@@ -59,6 +64,16 @@ class Meter(models.Model):
         help_text="Where in the event's properties the number stands; a dotted path reaches into nested JSON: "
         "usage.output_tokens. Numbers and numeric text count, anything else does not. Leave empty for a count.",
     )
+    value_expression = models.CharField(
+        "or an expression",
+        max_length=500,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Instead of one property: input_tokens - cached_input_tokens. + - * / ( ), numbers and properties; "
+        'names with other characters in quotes: "usage.input-tokens" * 2. A missing property counts 0; an event with '
+        "text where a number should be does not count.",
+    )
     filters = models.JSONField(
         default=list,
         blank=True,
@@ -66,6 +81,11 @@ class Meter(models.Model):
         '[{"property": "status", "in": ["ok"]}, {"property": "env", "not_in": ["test"]}, '
         '{"property": "model", "exists": true}, {"property": "steps", "gt": "50"}]. Also gte, lt, lte.',
     )
+    version = models.PositiveSmallIntegerField(default=1, db_default=1, editable=False)
+    earlier = models.OneToOneField(
+        "self", models.PROTECT, null=True, blank=True, editable=False, related_name="later",
+        help_text="The version before this one. It goes on counting.",
+    )  # fmt: skip
     group_by = ArrayField(
         models.CharField(max_length=500),
         default=list,
@@ -116,7 +136,7 @@ class Meter(models.Model):
             raise ValidationError(
                 {
                     name: ValidationError(
-                        "The meaning of a meter never changes: archive it and make a new one.", code="frozen"
+                        "The meaning of a meter never changes: make a new version of it.", code="frozen"
                     )
                     for name in changed
                 }
@@ -222,7 +242,11 @@ class GroupValues(models.Model):
 
 
 class Bucket(models.Model):
-    """What one meter measured for one customer key and group in one hour or day (UTC). Unused columns are null."""
+    """What one meter measured for one customer key and group in one hour or day (UTC). Unused columns are null.
+
+    `moment` adds up value times instant (seconds since 1970): with `total` it says how long each value has held at any
+    later instant.
+    """
 
     meter_id = models.IntegerField()
     subject_id = models.IntegerField()
@@ -231,6 +255,7 @@ class Bucket(models.Model):
     total = ExactField(null=True)
     smallest = ExactField(null=True)
     largest = ExactField(null=True)
+    moment = ExactField(null=True)
     last_value = ExactField(null=True)
     last_time = models.DateTimeField(null=True)
     last_key = models.UUIDField(null=True)

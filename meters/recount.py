@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection
 
 from meters.buckets import COLUMNS, DAY, HOUR
-from meters.matching import Parameters, group, matches, value
+from meters.matching import Parameters, distinct, group, matches, value
 from meters.models import Aggregation, Meter
 
 COUNTED = """(e.xid < (SELECT xid FROM meters_rollupcursor) OR e.seq <= (SELECT base_seq FROM meters_rollupcursor))"""
@@ -41,6 +41,22 @@ WHERE s.events IS DISTINCT FROM r.events
 ORDER BY 1, 2 LIMIT %(limit)s
 """  # noqa: S608
 
+COMPARE_VALUES = """
+WITH recounted AS (
+    SELECT DISTINCT * FROM (
+        SELECT e.subject_id, {starting_at} AS starting_at, {group} AS groups, {distinct} AS value
+        FROM meters_event AS e WHERE {counted} AND {matches}
+    ) AS matched WHERE value IS NOT NULL
+), stored AS (
+    SELECT b.subject_id, b.starting_at, g.values AS groups, b.value
+    FROM meters_{size}value AS b JOIN meters_groupvalues AS g ON g.id = b.group_id WHERE b.meter_id = {meter}
+)
+SELECT (SELECT key FROM meters_subject WHERE id = subject_id), starting_at, groups, s.value::text, r.value::text
+FROM recounted AS r FULL JOIN stored AS s USING (subject_id, starting_at, groups, value)
+WHERE r.value IS NULL OR s.value IS NULL
+ORDER BY 1, 2, 3 LIMIT {limit}
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Drift:
@@ -61,8 +77,11 @@ def find_drift(meters: Iterable[Meter] | None = None, limit: int = 100) -> list[
     found = [_drift("every event", "day", row) for row in _rows(COMPARE_ALL, Parameters(limit=limit))]
     for meter in built:
         for size, starting_at in (("hour", HOUR), ("day", DAY)):
-            statement, parameters = _compare(meter, size, starting_at.format("e.time"), limit)
-            found += [_drift(meter.key, size, row) for row in _rows(statement, parameters)]
+            compared = [_compare(meter, size, starting_at.format("e.time"), limit)]
+            if meter.aggregation == Aggregation.UNIQUE_COUNT:
+                compared.append(_compare_values(meter, size, starting_at.format("e.time"), limit))
+            for statement, parameters in compared:
+                found += [_drift(meter.key, size, row) for row in _rows(statement, parameters)]
     return found
 
 
@@ -82,6 +101,21 @@ def _compare(meter: Meter, size: str, starting_at: str, limit: int) -> tuple[str
         from_events=", ".join(f"{first} AS {name}" for name, first, _, _ in columns),
         measures=", ".join(f"r.{name}" for name, *_ in columns),
         stored_measures=", ".join(f"s.{name}" for name, *_ in columns),
+    )
+    return statement, parameters
+
+
+def _compare_values(meter: Meter, size: str, starting_at: str, limit: int) -> tuple[str, Parameters]:
+    parameters = Parameters()
+    statement = COMPARE_VALUES.format(
+        size=size,
+        starting_at=starting_at,
+        counted=COUNTED,
+        group=group(meter.group_by, parameters),
+        distinct=distinct(meter, parameters),
+        matches=matches(meter, parameters),
+        meter=parameters.add(meter.pk, "int"),
+        limit=parameters.add(limit, "int"),
     )
     return statement, parameters
 

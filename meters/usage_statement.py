@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from datetime import UTC
 
 from meters.covering import Covering, Span, cover, merge
-from meters.matching import Parameters, group, is_among, matches, value
+from meters.matching import Parameters, distinct, group, is_among, matches, value
 from meters.models import Aggregation, Meter
 from meters.periods import Period
 
 LAST = ("last_time", "last_key", "last_value")
 BY_LAST = "(array_agg({} ORDER BY last_time DESC, last_key DESC))[1] AS {}"
 NO_LAST = "NULL::timestamptz AS last_time, NULL::uuid AS last_key, NULL::numeric AS last_value"
+NO_MOMENT = "NULL::numeric AS moment"
 MEASURES = (
-    "sum(events)::bigint AS events, sum(total) AS total, min(smallest) AS smallest, max(largest) AS largest, {last}"
+    "sum(events)::bigint AS events, sum(total) AS total, min(smallest) AS smallest, max(largest) AS largest, "
+    "{last}, {moment}, 0::bigint AS different"
 )
 
 SHARED = """
@@ -41,7 +43,8 @@ WITH who AS MATERIALIZED (
     unnest(ARRAY(SELECT 1)), unnest(ARRAY(SELECT 1)) AS again
 )
 SELECT {cursor_ask} AS ask, ARRAY[]::text[] AS groups, coalesce(max(xid), 0) AS events,
-       coalesce(max(base_seq), -1)::numeric AS total, NULL::numeric AS smallest, NULL::numeric AS largest, {no_last}
+       coalesce(max(base_seq), -1)::numeric AS total, NULL::numeric AS smallest, NULL::numeric AS largest,
+       {no_last}, NULL::numeric AS moment, 0::bigint AS different
 FROM meters_rollupcursor
 """
 EVERYBODY = "UNION ALL SELECT {who}, id FROM meters_subject"
@@ -73,6 +76,31 @@ SELECT ask, {groups} AS groups, {measures} FROM (
 ) AS by_group JOIN meters_groupvalues AS g ON g.id = by_group.group_id
 WHERE {where}
 GROUP BY 1, 2
+"""
+# Different values cannot be added up: one branch looks at all of them together.
+DIFFERENT = """
+SELECT ask, groups, 0::bigint AS events, NULL::numeric AS total, NULL::numeric AS smallest, NULL::numeric AS largest,
+       {no_last}, NULL::numeric AS moment, count(DISTINCT value) AS different
+FROM ({sources}) AS seen GROUP BY 1, 2
+"""
+STORED_VALUES = """
+SELECT asked.ask, {groups} AS groups, b.value
+FROM unnest({asks}, {who}, {starts}, {ends}) AS asked (ask, who, starting_at, ending_before)
+JOIN who ON who.who = asked.who
+JOIN meters_{size}value AS b ON b.meter_id = {meter} AND b.subject_id = who.subject_id
+    AND b.starting_at >= asked.starting_at AND b.starting_at < asked.ending_before
+JOIN meters_groupvalues AS g ON g.id = b.group_id
+WHERE {where}
+"""
+LOOSE_VALUES = """
+SELECT ask, groups, value FROM (
+    SELECT asked.ask, {groups} AS groups, {distinct} AS value
+    FROM unnest({asks}, {who}, {starts}, {ends}, {tails}) AS asked (ask, who, starting_at, ending_before, is_tail)
+    JOIN who ON who.who = asked.who
+    JOIN loose AS e ON e.subject_id = who.subject_id AND e.is_tail = asked.is_tail
+        AND e.time >= asked.starting_at AND e.time < asked.ending_before
+    WHERE {matches}
+) AS matched WHERE value IS NOT NULL
 """
 EVENTS = """
 SELECT ask, groups, {measures} FROM (
@@ -153,7 +181,7 @@ class UsageStatement:
             _Asked(ask, request, self._who.setdefault(request.customer_keys, len(self._who)), self._covering(request))
             for ask, request in enumerate(requests)
         ]
-        branches = [self._shared(), *self._buckets("day"), *self._buckets("hour"), *self._events()]
+        branches = [self._shared(), *self._buckets("day"), *self._buckets("hour"), *self._events(), *self._different()]
         self.text = " UNION ALL ".join(branches)
 
     def _covering(self, request: UsageRequest) -> Covering:
@@ -201,12 +229,10 @@ class UsageStatement:
 
     def _bucket_branch(self, size: str, shape: "_Shape", asked: Sequence[tuple[_Asked, Span]]) -> str:
         add = self.parameters.add
-        where = [f"g.values[{place}] = ANY({add(list(values), 'text[]')})" for place, values in shape.where]
         return BUCKETS.format(
             size=size,
-            measures=_measures(shape.is_latest),
-            groups=f"ARRAY[{', '.join(f'g.values[{position}]' for position in shape.positions)}]::text[]",
-            where=" AND ".join(where) or "true",
+            measures=_measures(shape.needs),
+            **self._of_groups(shape),
             asks=add([each.ask for each, _ in asked], "int[]"),
             meters=add([each.request.meter.pk for each, _ in asked], "int[]"),
             who=add([each.who for each, _ in asked], "int[]"),
@@ -214,42 +240,78 @@ class UsageStatement:
             ends=add([end for _, (_, end) in asked], "timestamptz[]"),
         )
 
-    def _events(self) -> Iterable[str]:
-        """One branch for each meter and split."""
+    def _of_groups(self, shape: "_Shape") -> dict[str, str]:
+        add = self.parameters.add
+        where = [f"g.values[{place}] = ANY({add(list(values), 'text[]')})" for place, values in shape.where]
+        return {
+            "groups": f"ARRAY[{', '.join(f'g.values[{position}]' for position in shape.positions)}]::text[]",
+            "where": " AND ".join(where) or "true",
+        }
+
+    def _readings(self) -> Iterable[list[_Asked]]:
+        """The requests of each meter and split."""
         readings: dict[tuple[object, ...], list[_Asked]] = defaultdict(list)
         for each in self._asked:
             request = each.request
             readings[request.meter.pk, request.group_by, request.where].append(each)
-        for asked in readings.values():
-            yield self._event_branch(asked[0].request, asked)
+        return readings.values()
 
-    def _event_branch(self, request: UsageRequest, asked: Sequence[_Asked]) -> str:
-        add, meter = self.parameters.add, request.meter
+    def _events(self) -> Iterable[str]:
+        for asked in self._readings():
+            meter = asked[0].request.meter
+            measures = _event_measures(_needs(meter))
+            yield EVENTS.format(measures=measures, value=value(meter, self.parameters), **self._loose(asked))
+
+    def _different(self) -> Iterable[str]:
+        for asked in self._readings():
+            meter = asked[0].request.meter
+            if meter.aggregation == Aggregation.UNIQUE_COUNT:
+                stored = [self._stored(size, asked) for size in ("day", "hour")]
+                loose = LOOSE_VALUES.format(distinct=distinct(meter, self.parameters), **self._loose(asked))
+                yield DIFFERENT.format(no_last=NO_LAST, sources=" UNION ALL ".join([*stored, loose]))
+
+    def _stored(self, size: str, asked: Sequence[_Asked]) -> str:
+        add, request = self.parameters.add, asked[0].request
+        spans = [
+            (each, span) for each in asked for span in (each.covering.days if size == "day" else each.covering.hours)
+        ]
+        return STORED_VALUES.format(
+            size=size,
+            meter=add(request.meter.pk, "int"),
+            asks=add([each.ask for each, _ in spans], "int[]"),
+            who=add([each.who for each, _ in spans], "int[]"),
+            starts=add([start for _, (start, _) in spans], "timestamptz[]"),
+            ends=add([end for _, (_, end) in spans], "timestamptz[]"),
+            **self._of_groups(_shape(request)),
+        )
+
+    def _loose(self, asked: Sequence[_Asked]) -> dict[str, str]:
+        """The events of the tail and of the edges that are asked for."""
+        add, request = self.parameters.add, asked[0].request
         among = [is_among(key, values, self.parameters) for key, values in request.where]
         tails = [(each, (each.request.period.starting_at, each.request.period.ending_before), True) for each in asked]
         spans = tails + [(each, span, False) for each in asked for span in each.covering.edges]
-        return EVENTS.format(
-            measures=_event_measures(_is_latest(meter)),
-            groups=group(request.group_by, self.parameters),
-            value=value(meter, self.parameters),
-            matches=" AND ".join([matches(meter, self.parameters), *among]),
-            asks=add([each.ask for each, _, _ in spans], "int[]"),
-            who=add([each.who for each, _, _ in spans], "int[]"),
-            starts=add([start for _, (start, _), _ in spans], "timestamptz[]"),
-            ends=add([end for _, (_, end), _ in spans], "timestamptz[]"),
-            tails=add([is_tail for _, _, is_tail in spans], "boolean[]"),
-        )
+        return {
+            "groups": group(request.group_by, self.parameters),
+            "matches": " AND ".join([matches(request.meter, self.parameters), *among]),
+            "asks": add([each.ask for each, _, _ in spans], "int[]"),
+            "who": add([each.who for each, _, _ in spans], "int[]"),
+            "starts": add([start for _, (start, _), _ in spans], "timestamptz[]"),
+            "ends": add([end for _, (_, end), _ in spans], "timestamptz[]"),
+            "tails": add([is_tail for _, _, is_tail in spans], "boolean[]"),
+        }
 
 
-def _is_latest(meter: Meter) -> bool:
-    return meter.aggregation == Aggregation.LATEST
+def _needs(meter: Meter) -> str:
+    """Which of the measures beyond the plain ones it takes: they cost something where they are not needed."""
+    return meter.aggregation if meter.aggregation in {Aggregation.LATEST, Aggregation.TIME_WEIGHTED} else ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
     """What requests that are read by one branch have in common. Positions count from 1, as arrays in SQL do."""
 
-    is_latest: bool
+    needs: str
     positions: tuple[int, ...]
     where: tuple[tuple[int, tuple[str, ...]], ...]
 
@@ -258,20 +320,27 @@ def _shape(request: UsageRequest) -> _Shape:
     """Raises ValueError for a group key that the meter does not keep."""
     place = request.meter.group_by.index
     return _Shape(
-        is_latest=_is_latest(request.meter),
+        needs=_needs(request.meter),
         positions=tuple(place(key) + 1 for key in request.group_by),
         where=tuple((place(key) + 1, values) for key, values in request.where),
     )
 
 
-def _measures(is_latest: bool) -> str:
-    last = ", ".join(BY_LAST.format(name, name) for name in LAST) if is_latest else NO_LAST
-    return MEASURES.format(last=last)
+def _measures(needs: str) -> str:
+    last = ", ".join(BY_LAST.format(name, name) for name in LAST) if needs == Aggregation.LATEST else NO_LAST
+    moment = "sum(moment) AS moment" if needs == Aggregation.TIME_WEIGHTED else NO_MOMENT
+    return MEASURES.format(last=last, moment=moment)
 
 
-def _event_measures(is_latest: bool) -> str:
+def _event_measures(needs: str) -> str:
     """The same columns from single events, whose value stands in `total`."""
     last = ", ".join(BY_LAST.format("total" if name == "last_value" else name, name) for name in LAST)
-    return "count(*) AS events, sum(total) AS total, min(total) AS smallest, max(total) AS largest, " + (
-        last if is_latest else NO_LAST
+    moment = "sum(total * extract(epoch FROM last_time)) AS moment"
+    return ", ".join(
+        [
+            "count(*) AS events, sum(total) AS total, min(total) AS smallest, max(total) AS largest",
+            last if needs == Aggregation.LATEST else NO_LAST,
+            moment if needs == Aggregation.TIME_WEIGHTED else NO_MOMENT,
+            "0::bigint AS different",
+        ]
     )

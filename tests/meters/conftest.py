@@ -11,11 +11,13 @@ from meters import dictionary, partitions
 from meters.models import (
     Conflict,
     DayBucket,
+    DayValue,
     Event,
     EventKey,
     EventType,
     GroupValues,
     HourBucket,
+    HourValue,
     Meter,
     RejectedEvent,
     RollupCursor,
@@ -24,8 +26,8 @@ from meters.models import (
 from tests.meters.files import HEADER, rows_of
 
 MODELS = (
-    Conflict, DayBucket, Event, EventKey, EventType, GroupValues, HourBucket, Meter, RejectedEvent, RollupCursor,
-    Subject,
+    Conflict, DayBucket, DayValue, Event, EventKey, EventType, GroupValues, HourBucket, HourValue, Meter,
+    RejectedEvent, RollupCursor, Subject,
 )  # fmt: skip
 
 

@@ -3,14 +3,16 @@
 import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from decimal import Decimal, localcontext
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import Any
 
+from meters.expressions import evaluate, parse
 from meters.models import Meter
 from meters.periods import Period
 
 Sent = Mapping[str, Any]
+Found = tuple[datetime, int, Any]
 Usage = dict[tuple[str | None, ...], tuple[Decimal, int]]
 NUMERIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -18,34 +20,74 @@ NUMERIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 def usage(meter: Meter, sent: Iterable[Sent], customers: Sequence[str], period: Period) -> Usage:
     """Quantity and events by group. The first event of an identity counts; of two at one instant the last is latest."""
     seen: set[tuple[str, str]] = set()
-    groups: dict[tuple[str | None, ...], list[tuple[datetime, int, Decimal]]] = {}
+    groups: dict[tuple[str | None, ...], list[Found]] = {}
+    levels: dict[tuple[str | None, ...], Decimal] = {}
     for place, event in enumerate(sent):
         identity = (event.get("source", ""), event["id"])
         if identity in seen:
             continue
         seen.add(identity)
         found = value(meter, event)
-        if event["customer"] in customers and event["time"] in period and counts(meter, event) and found is not None:
-            group = tuple(text(event["properties"], key) for key in meter.group_by)
+        if event["customer"] not in customers or not counts(meter, event) or found is None:
+            continue
+        group = tuple(text(event["properties"], key) for key in meter.group_by)
+        if event["time"] in period:
             groups.setdefault(group, []).append((event["time"], place, found))
-    return {group: (aggregate(meter.aggregation, each), len(each)) for group, each in groups.items()}
+        elif event["time"] < period.starting_at and isinstance(found, Decimal):
+            levels[group] = exact().add(levels.get(group, Decimal()), found)
+    if meter.aggregation != "time_weighted":
+        return {group: (aggregate(meter.aggregation, each), len(each)) for group, each in groups.items()}
+    return {
+        group: (weighted(levels.get(group, Decimal()), groups.get(group, []), period), len(groups.get(group, [])))
+        for group in {*groups, *(group for group, level in levels.items() if level)}
+    }
 
 
-def aggregate(aggregation: str, found: Sequence[tuple[datetime, int, Decimal]]) -> Decimal:
-    numbers = [number for _, _, number in found]
-    with localcontext() as context:
-        context.prec = 500
+def weighted(level: Decimal, changes: Sequence[Found], period: Period) -> Decimal:
+    """The level between any two changes times how long it held."""
+    with localcontext(exact()):
+        area, since = Decimal(), period.starting_at
+        for time, _, change in sorted(changes):
+            area += level * lasted(since, time)
+            level, since = level + change, time
+        area += level * lasted(since, period.ending_before)
+        return round(area / lasted(period.starting_at, period.ending_before), 40)
+
+
+def lasted(start: datetime, end: datetime) -> Decimal:
+    return Decimal((end - start) // timedelta(microseconds=1)) / 10**6
+
+
+def exact() -> Context:
+    return Context(prec=500, rounding=ROUND_HALF_UP)
+
+
+def aggregate(aggregation: str, found: Sequence[Found]) -> Decimal:
+    if aggregation == "unique_count":
+        return Decimal(len({seen for _, _, seen in found}))
+    numbers: list[Decimal] = [number for _, _, number in found]
+    with localcontext(exact()):
         if aggregation == "count":
             return Decimal(len(numbers))
         if aggregation == "average":
             return round(sum(numbers, Decimal()) / len(numbers), 40)
         if aggregation == "latest":
-            return max(found)[2]
-        return {"sum": sum(numbers, Decimal()), "min": min(numbers), "max": max(numbers)}[aggregation]
+            return Decimal(max(found)[2])
+        results = {"sum": sum(numbers, Decimal()), "min": min(numbers), "max": max(numbers)}
+        return results[aggregation]
 
 
-def value(meter: Meter, event: Sent) -> Decimal | None:
+def value(meter: Meter, event: Sent) -> Any:
+    if meter.aggregation == "unique_count":
+        return text(event["properties"], meter.value_property)
+    if meter.value_expression:
+        return evaluate(parse(meter.value_expression), lambda path: term(event["properties"], path))
     return number(at(event["properties"], meter.value_property)) if meter.value_property else Decimal(1)
+
+
+def term(properties: Any, path: str) -> Decimal | None:
+    found = at(properties, path)
+    return Decimal() if found is None else number(found)
 
 
 def counts(meter: Meter, event: Sent) -> bool:

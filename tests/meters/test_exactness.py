@@ -29,7 +29,13 @@ numbers: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from(["1e3", "-.5", "7.", "1e400", "NaN", "Infinity", "ten", "", " 1", "0x10", "1_000", True, None, []]),
 )
 properties = st.fixed_dictionaries(
-    {}, optional={"tokens": numbers, "model": st.sampled_from(["a", "b", 1, None]), "nested": st.just({"region": "eu"})}
+    {},
+    optional={
+        "tokens": numbers,
+        "seats": numbers,
+        "model": st.sampled_from(["a", "b", 1, None]),
+        "nested": st.just({"region": "eu"}),
+    },
 )
 moments = st.one_of(
     st.integers(0, MINUTES * 60).map(lambda seconds: START + timedelta(seconds=seconds)),
@@ -72,6 +78,9 @@ def make_meters() -> list[Meter]:
         make_meter("min"),
         make_meter("max", group_by=["model"]),
         make_meter("average"),
+        make_meter("unique_count", "model", group_by=["nested.region"]),
+        make_meter("time_weighted", group_by=["model"]),
+        make_meter("sum", "", key="expression", value_expression="(tokens + 1) / seats * 2 - cached.tokens"),
         make_meter("latest", filters=[{"property": "model", "not_in": ["b"]}, {"property": "tokens", "gte": "0"}]),
     ]
 
