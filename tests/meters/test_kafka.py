@@ -26,7 +26,7 @@ from tests.processes import environment
 
 NOW = datetime(2026, 1, 6, tzinfo=UTC)
 # So long the mock brokers wait for a member that has left; it must be more than the 3 s they wait for the first.
-QUICK = ["--config", "session.timeout.ms=5000", "--config", "heartbeat.interval.ms=500"]
+QUICK = ["--config", "session.timeout.ms=4000", "--config", "heartbeat.interval.ms=500"]
 CLOUD = {"specversion": "1.0", "source": "s", "type": "llm", "subject": "acme", "time": "2026-01-05T10:00:00Z"}
 
 
