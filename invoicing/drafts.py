@@ -1,7 +1,7 @@
 """Statements of billing periods and due fees, written down as draft invoices or looked at as they would be now."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -119,20 +119,44 @@ def with_terms(period: int) -> BillingPeriod:
 
 
 def current(invoices: Sequence[Invoice]) -> Mapping[int, Statement]:
-    """What open invoices say as terms and usage stand now, by invoice. Expects the contract's terms selected along."""
+    """What open invoices say as terms and usage stand now, by invoice. Expects the contract's terms selected along.
+
+    They are built together: of those that draw from the same balances the earlier one does so first.
+    """
     usage = {invoice.period_id: invoice for invoice in invoices if invoice.period}
-    scheduled = [invoice for invoice in invoices if invoice.scheduled_at]
+    places = Counter((invoice.contract_id, invoice.scheduled_at) for invoice in invoices)
+    scheduled = {
+        (invoice.contract_id, invoice.scheduled_at): invoice
+        for invoice in invoices
+        if invoice.scheduled_at and places[invoice.contract_id, invoice.scheduled_at] == 1
+    }
     found: dict[int, Statement] = {}
-    pks = [invoice.pk for invoice in invoices]
-    for each in build([invoice.period for invoice in usage.values() if invoice.period], leaving_out=pks):
+    together = [invoice.pk for invoice in (*usage.values(), *scheduled.values())]
+    fees = _fees_of(scheduled.values())
+    for each in build([row.period for row in usage.values() if row.period], fees, together):
         if each.period:
             found[usage[each.period.pk].pk] = each.statement
-    for invoice in scheduled:
-        found[invoice.pk] = _scheduled_now(invoice)
+        elif each.scheduled_at:
+            found[scheduled[each.contract.pk, each.scheduled_at].pk] = each.statement
+    for invoice in invoices:
+        if invoice.pk not in found:
+            found[invoice.pk] = _scheduled_now(invoice)
     return found
 
 
+def _fees_of(scheduled: Collection[Invoice]) -> list[DueFees]:
+    """The fees scheduled invoices are for, as they are now."""
+    if not scheduled:
+        return []
+    contracts = list({invoice.contract_id: invoice.contract for invoice in scheduled}.values())
+    wanted = {(invoice.contract_id, invoice.scheduled_at) for invoice in scheduled}
+    latest = max(invoice.scheduled_at or invoice.starting_at for invoice in scheduled)
+    due = due_fees(Terms(contracts), contracts, latest, [invoice.pk for invoice in scheduled])
+    return [each for each in due if (each.contract.pk, each.at) in wanted]
+
+
 def _scheduled_now(invoice: Invoice) -> Statement:
+    """One of several invoices for fees due at the same instant, or one whose fees are no longer due."""
     contract, at = invoice.contract, invoice.scheduled_at or invoice.starting_at
     due = [each for each in due_fees(Terms([contract]), [contract], at, [invoice.pk]) if each.at == at]
     for each in build([], due, leaving_out=[invoice.pk]):

@@ -31,6 +31,7 @@ FOUNDATION = {
     "models",
     "progress",
     "roles",
+    "scratch",
 }
 ROOF = {"asgi", "demo", "management", "settings", "urls", "wsgi"}
 MUST_BE_PURE = {

@@ -1,10 +1,11 @@
 """Customers and contracts of a billing file."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from catalog.models import RateCard
+from catalog.models import Rate, RateCard
 from contracts.billing_periods import redraw_periods
 from contracts.catalog_terms import catalog_of
 from contracts.deal import ContractDocument
@@ -75,6 +76,8 @@ def apply_contracts(entries: Sequence[Placed[ContractDocument]], now: datetime) 
     customers = {row.key: row for row in Customer.objects.filter(key__in={each.entry.customer for each in entries})}
     cards = {row.key: row for row in RateCard.objects.filter(key__in={each.entry.rate_card for each in entries})}
     catalogs = {card.key: catalog_of(card) for card in cards.values()}
+    filtered = any(each.entry.usage_filter for each in entries)
+    splits = _splits(cards.values()) if filtered else {}
     steps: dict[str, Step] = {}
     faults: list[Fault] = []
     # Contracts there are first: one that ends now makes room for the next.
@@ -84,6 +87,7 @@ def apply_contracts(entries: Sequence[Placed[ContractDocument]], now: datetime) 
         if not wrong and customer and card:
             row = stored.get(each.entry.key) or Contract(key=each.entry.key)
             made, wrong = _apply_one(row, each, customer, card, catalogs[card.key], now)
+            wrong += _unfilterable(each, splits.get(card.key, {}))
             if made:
                 steps[each.path] = made
         faults += wrong
@@ -95,6 +99,24 @@ def _unknown(each: Placed[ContractDocument], customer: Customer | None, card: Ra
         yield Fault(f"{each.path}.customer", "unknown", f"there is no customer {each.entry.customer}")
     if card is None:
         yield Fault(f"{each.path}.rate_card", "unknown", f"there is no rate card {each.entry.rate_card}")
+
+
+def _splits(cards: Iterable[RateCard]) -> dict[str, dict[str, list[str]]]:
+    """By card, what the meters of its products split usage by."""
+    rows = Rate.objects.filter(rate_card__in=list(cards), product__meter__isnull=False)
+    splits: dict[str, dict[str, list[str]]] = defaultdict(dict)
+    for card, meter, keys in rows.values_list("rate_card__key", "product__meter__key", "product__meter__group_by"):
+        splits[card][meter] = keys
+    return splits
+
+
+def _unfilterable(each: Placed[ContractDocument], splits: Mapping[str, Sequence[str]]) -> Iterator[Fault]:
+    for key in each.entry.usage_filter:
+        for meter, keys in sorted(splits.items()):
+            if key not in keys:
+                message = f"meter {meter} does not split usage by {key}"
+                yield Fault(f"{each.path}.usage_filter.{key}", "group", message)
+                break
 
 
 def _apply_one(

@@ -1,0 +1,167 @@
+"""What became of a scenario: every statement, balance and quantity as of an instant."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Max, Min
+
+from contracts.billing_periods import write_periods
+from contracts.models import BillingPeriod, Contract, CustomerKey
+from contracts.unclaimed import unclaimed_usage
+from invoicing.billing_file.amounts import instant, money, quantity
+from invoicing.billing_file.balance_results import balance_rows
+from invoicing.close import grace
+from invoicing.drafts import build, draft_invoice, invoice_line
+from invoicing.fees import due_fees
+from invoicing.inputs import Terms
+from invoicing.models import Invoice, InvoiceLine
+from meters.aggregation import UsageRequest, quantities
+from meters.models import Event, Meter
+from meters.periods import Period
+
+Statements = list[tuple[Invoice, list[InvoiceLine]]]
+
+
+def result(name: str, as_of: datetime) -> dict[str, Any]:
+    """The RESULT of everything in the database."""
+    contracts = list(Contract.objects.select_related("customer", "rate_card").order_by("key"))
+    statements = _written() + _not_written(contracts, as_of)
+    statements.sort(key=lambda one: _place(one[0]))
+    of_contract: dict[int, Statements] = defaultdict(list)
+    for invoice, lines in statements:
+        of_contract[invoice.contract_id].append((invoice, lines))
+    return {
+        "name": name,
+        "as_of": instant(as_of),
+        "invoices": [_invoice(invoice, lines) for invoice, lines in statements],
+        "balances": [row for each in contracts for row in balance_rows(each, of_contract[each.pk], as_of)],
+        "usage": _usage(contracts, as_of),
+        "unclaimed": [{"customer": each.key, "events": each.events} for each in unclaimed_usage()],
+    }
+
+
+def _place(invoice: Invoice) -> tuple[Any, ...]:
+    return invoice.contract.key, invoice.starting_at, invoice.ending_before, invoice.kind, invoice.scheduled_at or 0
+
+
+def _written() -> Statements:
+    rows = list(Invoice.objects.select_related("contract__customer", "contract__rate_card"))
+    lines: dict[int, list[InvoiceLine]] = defaultdict(list)
+    for line in InvoiceLine.objects.filter(invoice__in=rows).order_by("position") if rows else ():
+        lines[line.invoice_id].append(line)
+    return [(row, lines[row.pk]) for row in rows]
+
+
+def _not_written(contracts: Sequence[Contract], as_of: datetime) -> Statements:
+    """The running periods as they would be now, and everything of shadow contracts."""
+    write_periods(as_of)
+    known = {each.pk: each for each in contracts}
+    periods = list(
+        BillingPeriod.objects.filter(starting_at__lte=as_of, closed_at=None).order_by("contract", "starting_at")
+    )
+    for period in periods:
+        period.contract = known[period.contract_id]
+    shadows = [each for each in contracts if each.shadow]
+    fees = due_fees(Terms(shadows), shadows, as_of) if shadows else []
+    found: Statements = []
+    for built in build(periods, fees):
+        invoice = draft_invoice(built)
+        lines = [invoice_line(invoice, place, line) for place, line in enumerate(built.statement.lines, start=1)]
+        found.append((invoice, lines))
+    return found
+
+
+def _invoice(invoice: Invoice, lines: Iterable[InvoiceLine]) -> dict[str, Any]:
+    contract, currency = invoice.contract, str(invoice.total.currency)
+    shadow = contract.shadow
+    return {
+        "customer": contract.customer.key,
+        "contract": contract.key,
+        "kind": invoice.kind,
+        "status": "shadow" if shadow else invoice.status,
+        "shadow": shadow,
+        "currency": currency,
+        "period": _period(invoice.starting_at, invoice.ending_before),
+        "issue_at": instant(invoice.scheduled_at or invoice.ending_before + grace()),
+        "lines": [_line(line, currency) for line in lines],
+        "subtotal": money(invoice.subtotal.amount, currency),
+        "discount": money(invoice.discount, currency),
+        "credits_applied": money(invoice.credits_applied, currency),
+        "tax": money(invoice.tax, currency),
+        "already_invoiced": money(invoice.already_invoiced, currency),
+        "total": money(invoice.total.amount, currency),
+        "unrated": invoice.unrated,
+    }
+
+
+def _period(starting_at: datetime, ending_before: datetime) -> dict[str, str]:
+    return {"starting_at": instant(starting_at), "ending_before": instant(ending_before)}
+
+
+def _line(line: InvoiceLine, currency: str) -> dict[str, Any]:
+    def amount(value: Decimal | str) -> str:
+        value = Decimal(value)
+        return quantity(value) if line.unit else money(value, currency)
+
+    return {
+        "product": line.product,
+        "kind": line.kind,
+        "name": line.name,
+        "group": line.group,
+        "starting_at": instant(line.starting_at),
+        "ending_before": instant(line.ending_before),
+        "quantity": quantity(line.quantity),
+        "billed_quantity": quantity(line.billed_quantity),
+        "unit_amount": None if line.unit_amount is None else amount(line.unit_amount),
+        "amount": amount(line.amount),
+        "amount_exact": amount(line.amount_exact),
+        "balance": line.balance or None,
+        "tiers": [
+            {name: quantity(Decimal(value)) if name == "quantity" else amount(value) for name, value in tier.items()}
+            for tier in line.tiers
+        ],
+        "source": line.source,
+        "unit": line.unit or currency,
+        "events": line.events,
+    }
+
+
+def _usage(contracts: Sequence[Contract], as_of: datetime) -> list[dict[str, Any]]:
+    """What each meter measured for each customer, by billing period (also of shadows) and by all its group keys."""
+    span = Event.objects.aggregate(first=Min("time"), last=Max("time"))
+    if span["first"] is None:
+        return []
+    periods = BillingPeriod.objects.filter(
+        starting_at__lte=min(as_of, span["last"]), ending_before__gt=span["first"]
+    ).values_list("contract__customer", "starting_at", "ending_before")
+    customers = {each.customer_id: each.customer.key for each in contracts}
+    keys: dict[int, list[str]] = defaultdict(list)
+    for customer, key in CustomerKey.objects.filter(customer__in=customers).values_list("customer", "key"):
+        keys[customer].append(key)
+    meters = list(Meter.objects.order_by("key"))
+    asked = [
+        (customer, meter, Period(start, end))
+        for customer, start, end in sorted(set(periods), key=lambda one: (customers[one[0]], *one[1:]))
+        for meter in meters
+    ]
+    requests = [
+        UsageRequest(number, meter, tuple(sorted(keys[customer])), period, tuple(meter.group_by))
+        for number, (customer, meter, period) in enumerate(asked)
+    ]
+    rows = []
+    for found in quantities(requests):
+        customer, meter, period = asked[found.key]
+        rows.append(
+            {
+                "customer": customers[customer],
+                "meter": meter.key,
+                "period": _period(period.starting_at, period.ending_before),
+                "group": dict(zip(meter.group_by, found.group, strict=True)),
+                "quantity": quantity(found.quantity),
+                "events": found.events,
+            }
+        )
+    return sorted(rows, key=lambda row: (row["customer"], row["meter"]))
