@@ -9,6 +9,7 @@ from django.utils.text import capfirst
 
 GROUPS: dict[str, dict[str, str]] = {
     "Metering": {
+        "admin:contracts_usage": "monitoring",
         "meters.meter": "speed",
         "meters.event": "sensors",
         "meters.subject": "tag",
@@ -40,6 +41,7 @@ GROUPS: dict[str, dict[str, str]] = {
 
 # Pages that are no model's list: their title, and the permission to open them.
 PAGES = {
+    "admin:contracts_usage": ("Usage explorer", "contracts.view_customer"),
     "admin:contracts_unclaimed": ("Unclaimed usage", "contracts.view_customer"),
     "admin:invoicing_review_queue": ("Review queue", "invoicing.view_invoice"),
 }

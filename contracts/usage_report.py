@@ -70,15 +70,19 @@ def _hours(after: datetime) -> Iterator[datetime]:
 
 
 def usage_rows(
-    customers: Iterable[str], meters: Iterable[Meter], parts: Sequence[Period], group_by: tuple[str, ...] = ()
+    customers: Iterable[str] | None,
+    meters: Iterable[Meter],
+    parts: Sequence[Period],
+    group_by: tuple[str, ...] = (),
 ) -> list[UsageRow]:
     """The usage of customers (by key or alias; a key nobody has is read as events name it), read in one snapshot.
 
+    None stands for everybody together, whoever they are; `customer` of these rows is empty.
     Only windows and groups with events have a row. Raises RuleError for a group key that a meter does not keep.
     """
     asked = [
         (customer, keys, meter, part)
-        for customer, keys in _keys(customers)
+        for customer, keys in customer_keys(customers)
         for meter in meters
         for part in parts
         if _keeps(meter, group_by)
@@ -107,8 +111,10 @@ def _keeps(meter: Meter, group_by: tuple[str, ...]) -> bool:
     return True
 
 
-def _keys(customers: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
+def customer_keys(customers: Iterable[str] | None) -> list[tuple[str, tuple[str, ...] | None]]:
     """For every customer named: its main key, and all the keys under which events name it."""
+    if customers is None:
+        return [("", None)]
     named = list(dict.fromkeys(customers))
     owners = dict(CustomerKey.objects.filter(key__in=named).values_list("key", "customer__key"))
     known: dict[str, list[str]] = {}

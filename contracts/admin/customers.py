@@ -6,18 +6,19 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, F, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from unfold.decorators import action
 
 from billing_project.admin import ModelAdmin, ReadOnlyInline, TabularInline
+from contracts.admin.explorer import explorer_page
+from contracts.admin.unclaimed import unclaimed_page
 from contracts.current_usage import usage_this_month
 from contracts.forms import AliasFormSet, CustomerForm
 from contracts.models import Contract, Customer, CustomerKey
 from contracts.period_text import period_text
-from contracts.unclaimed import unclaimed_usage
 
 
 class AliasInline(TabularInline[CustomerKey, Customer]):
@@ -54,6 +55,15 @@ class CustomerAdmin(ModelAdmin[Customer]):
     inlines = [AliasInline, ContractInline]
 
     actions_detail = ["new_contract"]
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(self.explorer)
+        return [path("usage/", page, name="contracts_usage"), *super().get_urls()]
+
+    def explorer(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return explorer_page(request, {**self.admin_site.each_context(request), "title": "Usage explorer"})
 
     @action(  # type: ignore[untyped-decorator]
         description="New contract", permissions=["contracts.add_contract"], icon="add"
@@ -106,8 +116,8 @@ class CustomerKeyAdmin(ModelAdmin[CustomerKey]):
     def unclaimed(self, request: HttpRequest) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        context = {**self.admin_site.each_context(request), "title": "Unclaimed usage"}
-        return render(request, "contracts/unclaimed.html", {**context, "unclaimed": unclaimed_usage()})
+        context = {**self.admin_site.each_context(request), "title": "Unclaimed usage", "opts": self.opts}
+        return unclaimed_page(request, context, may_assign=self.has_add_permission(request))
 
     def has_change_permission(self, request: HttpRequest, obj: CustomerKey | None = None) -> bool:
         return super().has_change_permission(request, obj) and not _is_main(obj)

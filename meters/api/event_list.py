@@ -9,7 +9,6 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers
-from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -196,7 +195,7 @@ class EventsCsvRenderer(CsvRenderer):
 class EventList(APIView):
     """The reading half of the address events are sent to."""
 
-    def get_permissions(self) -> Sequence[BasePermission]:  # type: ignore[override]
+    def get_permissions(self) -> Any:
         return [requires(Scope.READ)()] if self._reads() else super().get_permissions()
 
     def get_renderers(self) -> list[BaseRenderer]:

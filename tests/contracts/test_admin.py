@@ -223,13 +223,21 @@ def test_unclaimed_usage_becomes_a_customers(sales: Client) -> None:
     assert "3 Jan 2026" in page
     assert "5 Jan 2026" in page
     assert customer.key not in page
-    assert f"{reverse('admin:contracts_customerkey_add')}?key=acme%20%26%20co" in page
-    assert 'value="acme &amp; co"' in text_of(sales, reverse("admin:contracts_customerkey_add"), key="acme & co")
-    response = sales.post(
-        reverse("admin:contracts_customerkey_add"), {"customer": customer.pk, "key": "acme & co"}, follow=True
-    )
+    assert "Choose the customer." in sales.post(reverse(UNCLAIMED), {"keys": ["acme & co"]}).content.decode()
+    assert "Choose the keys" in sales.post(reverse(UNCLAIMED), {"customer": customer.pk}).content.decode()
+    response = sales.post(reverse(UNCLAIMED), {"keys": ["acme & co"], "customer": customer.pk}, follow=True)
+    assert "(2 events)" in response.content.decode()
     assert response.redirect_chain[-1][0] == reverse(UNCLAIMED)
     assert "Every event belongs to a customer." in response.content.decode()
+
+
+def test_only_who_may_change_customers_assigns_usage(client: Client) -> None:
+    customer = factories.CustomerFactory.create()
+    factories.send("lost", 1, day(3))
+    client.force_login(factories.user("Auditor"))
+    assert "lost" in text_of(client, reverse(UNCLAIMED))
+    answer = client.post(reverse(UNCLAIMED), {"keys": ["lost"], "customer": customer.pk})
+    assert (answer.status_code, CustomerKey.objects.filter(key="lost").exists()) == (403, False)
 
 
 def test_a_main_key_cannot_be_taken_from_its_customer(sales: Client) -> None:

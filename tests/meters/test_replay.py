@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -45,13 +46,13 @@ def test_a_corrected_event_counts_once() -> None:
     one.corrected = json.dumps(GOOD)
     one.save()
     assert replay([one], by="ann", now=NOW).sentence == "1 counted"
-    assert usage(meter) == {(): (5, 1)}
+    assert usage(meter) == {(): (Decimal(5), 1)}
     one.refresh_from_db()
     assert (one.replayed_at, one.replayed_by) == (NOW, "ann")
     assert replay([one], by="ann", now=NOW).sentence == "Nothing to replay"
     RejectedEvent.objects.update(replayed_at=None)
     assert replay(RejectedEvent.objects.all(), by="bob", now=NOW).sentence == "1 counted before"
-    assert usage(meter) == {(): (5, 1)}
+    assert usage(meter) == {(): (Decimal(5), 1)}
 
 
 def test_refused_again_it_shows_the_new_reason() -> None:
@@ -92,7 +93,7 @@ def test_many_are_corrected_by_one_change() -> None:
         replay(RejectedEvent.objects.all(), by="ann", now=NOW).sentence
         == "3 counted, 1 refused again: the reason is shown"
     )
-    assert usage(meter) == {(): (15, 3)}
+    assert usage(meter) == {(): (Decimal(15), 3)}
     correct(RejectedEvent.objects.filter(replayed_at=None), Correction("customer", value="acme"))
     assert replay(RejectedEvent.objects.all(), by="ann", now=NOW).counted == 1
 
@@ -116,7 +117,7 @@ def test_events_of_other_clients_are_read_in_their_own_format(read: Any, body: A
     take(read(json.dumps(body).encode(), Arrival(NOW, "r")), "gateway")
     correct(RejectedEvent.objects.all(), Correction(field, value=text))
     assert replay(RejectedEvent.objects.all(), by="ann", now=NOW).counted == 1
-    assert usage(meter, period=Period(NOW.replace(year=2000), NOW.replace(year=2100))) == {(): (5, 1)}
+    assert usage(meter, period=Period(NOW.replace(year=2000), NOW.replace(year=2100))) == {(): (Decimal(5), 1)}
 
 
 def test_a_form_is_replayed_with_the_time_of_its_arrival() -> None:
