@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
-from django.utils import timezone
 
 from meters.buckets import DAY, add_to_buckets, plain_plans
+from meters.builds import continue_builds, forget_builds
 from meters.identities import settle_identities
 from meters.matching import Parameters
 from meters.models import Meter
@@ -93,13 +93,15 @@ def roll_up(batch: int = 100_000) -> RollResult:
             return RollResult(busy=True)
         cursor, is_ours = taken
         _execute(ROOM)
+        if not is_ours:
+            forget_builds()
         work = _next_pass(cursor, batch) if is_ours else _pass_on_another_server(cursor)
         events, touched, last_seq = _count(work)
-        built = _build_new_meters(work.moved)
+        built, unfinished = continue_builds(work.moved.xid, work.moved.base_seq)
         if events or built or not is_ours:
             last = max(last_seq, cursor.last_seq)
             _execute(MOVE_CURSOR, [work.moved.xid, work.moved.base_seq, last, work.moved.system_identifier])
-        return RollResult(events, frozenset(touched), work.more)
+        return RollResult(events, frozenset(touched), work.more or unfinished)
 
 
 def _take_cursor() -> tuple[Cursor, bool] | None:
@@ -149,24 +151,13 @@ def _count(work: Pass) -> tuple[int, set[tuple[int, datetime]], int]:
     chosen = f"{work.chosen} AND e.time >= %(first)s AND e.time < %(until)s"
     parameters = {**work.parameters, "first": month_of(first), "until": next_month(month_of(last))}
     number -= settle_identities(chosen, parameters, number)
-    meters = list(Meter.objects.exclude(built_at=None).order_by("pk"))
+    meters = list(Meter.objects.exclude(built_at=None, build=None).order_by("pk"))
     with plain_plans(), connection.cursor() as cursor:
         cursor.execute(COUNT_ALL.format(chosen=chosen), parameters)
         touched = set(cursor.fetchall())
         for meter in meters:
             add_to_buckets(meter, chosen, Parameters(parameters))
     return number, touched, last_seq
-
-
-def _build_new_meters(cursor: Cursor) -> int:
-    """Count history for meters made since the last pass: everything behind the cursor."""
-    meters = list(Meter.objects.filter(built_at=None).order_by("pk"))
-    for meter in meters:
-        parameters = Parameters(end=cursor.xid, base=cursor.base_seq)
-        with plain_plans():
-            add_to_buckets(meter, "(e.xid < %(end)s OR e.seq <= %(base)s)", parameters)
-        Meter.objects.filter(pk=meter.pk).update(built_at=timezone.now())
-    return len(meters)
 
 
 def _row(statement: str, parameters: Any = None) -> tuple[Any, ...] | None:

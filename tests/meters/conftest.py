@@ -19,6 +19,7 @@ from meters.models import (
     HourBucket,
     HourValue,
     Meter,
+    MeterBuild,
     RejectedEvent,
     RollupCursor,
     Subject,
@@ -27,7 +28,7 @@ from tests.meters.files import HEADER, rows_of
 
 MODELS = (
     Conflict, DayBucket, DayValue, Event, EventKey, EventType, GroupValues, HourBucket, HourValue, Meter,
-    RejectedEvent, RollupCursor, Subject,
+    MeterBuild, RejectedEvent, RollupCursor, Subject,
 )  # fmt: skip
 
 

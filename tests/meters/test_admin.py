@@ -60,7 +60,7 @@ def test_a_meter_is_made(staff: Client) -> None:
         ("filters", '[{"in": ["a"]}]', "Name a property"),
         ("filters", "nonsense", "valid JSON"),
         ("group_by", "model..x", "is not a property path"),
-        ("aggregation", "unique_count", "not one of the available choices"),
+        ("aggregation", "median", "not one of the available choices"),
         ("key", "Output tokens", "letters, digits"),
     ],
 )

@@ -3,13 +3,16 @@
 import signal
 import threading
 from argparse import ArgumentParser
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from meters import partitions
+from billing_project.progress import progress
+from meters import builds, partitions
 from meters.first_times import forget_old_times
 from meters.identities import forget_old_keys
 from meters.rollup import roll_up
@@ -33,7 +36,7 @@ class Command(BaseCommand):
             for signum in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(signum, lambda *_: stop.set())
         tidied = datetime.min.replace(tzinfo=UTC)
-        counted = 0
+        counted, bar = 0, BuildBar(self.stderr)
         while not stop.is_set():
             if timezone.now() - tidied > TIDY_EVERY:
                 tidied = timezone.now()
@@ -42,6 +45,7 @@ class Command(BaseCommand):
                 forget_old_times()
             result = roll_up()
             counted += result.events
+            bar.show(builds.progress())
             if result.more:
                 continue
             if options["once"]:
@@ -49,6 +53,34 @@ class Command(BaseCommand):
             stop.wait(options["every"])
         if options["once"]:
             self.stdout.write(f"{counted:,} event{'' if counted == 1 else 's'} counted.")
+
+
+class BuildBar:
+    """How much of history is counted for new meters, as long as there are any."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._open = ExitStack()
+        self._advance: Callable[[int], None] | None = None
+        self._shown = self._total = 0
+
+    def show(self, reached: tuple[int, int] | None) -> None:
+        if reached is None:
+            self._close()
+            return
+        done, total = reached
+        if self._advance is None or total != self._total:
+            self._close()
+            bar = progress("Counting history", total, unit="events", stream=self._stream)
+            self._advance, self._total = self._open.enter_context(bar), total
+        self._advance(max(done - self._shown, 0))
+        self._shown = max(done, self._shown)
+
+    def _close(self) -> None:
+        if self._advance is not None:
+            self._advance(self._total - self._shown)
+        self._open.close()
+        self._advance, self._shown, self._total = None, 0, 0
 
 
 def seconds(text: str) -> float:
