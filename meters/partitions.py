@@ -11,7 +11,15 @@ from billing_project.locks import lock
 
 FIRST = datetime(2015, 1, 1, tzinfo=UTC)  # anything earlier lies in one partition of its own
 
+ANALYZE_EVERY = 50_000
+NEVER_ANALYZED = """
+SELECT relname FROM pg_class
+WHERE starts_with(relname, 'meters_') AND relkind = 'r' AND reltuples < 0 AND pg_table_is_visible(oid)
+AND pg_relation_size(oid) > 0
+"""
+
 _known: set[datetime] = set()
+_counted = 0
 
 
 def month_of(time: datetime) -> datetime:
@@ -46,6 +54,22 @@ def ensure_ahead(now: datetime) -> None:
     """This month and the next: nobody's request should wait for a table."""
     month = month_of(now)
     ensure(each for each in (month, next_month(month)) if each not in _known)
+
+
+def analyze_new(counted: int) -> None:
+    """Statistics for tables that have rows and none yet, looked for every ANALYZE_EVERY events that were counted.
+
+    Autovacuum does it too, a minute later: until then the planner takes a filling month for an empty one.
+    """
+    global _counted
+    _counted += counted
+    if _counted < ANALYZE_EVERY:
+        return
+    _counted = 0
+    with connection.cursor() as cursor:
+        cursor.execute(NEVER_ANALYZED)
+        for (name,) in cursor.fetchall():
+            cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(name)).as_string())
 
 
 def forget() -> None:

@@ -45,6 +45,7 @@ class Command(BaseCommand):
                 forget_old_times()
             result = roll_up()
             counted += result.events
+            partitions.analyze_new(result.events)
             bar.show(builds.progress())
             if result.more:
                 continue
