@@ -91,6 +91,8 @@ def _match(
         return Match(meter.key, None, None, f"The condition does not hold: {_in_words(failed[0])}.")
     if number is None and meter.value_expression:
         return Match(meter.key, None, None, f"{meter.value_expression} has no value: a property in it is no number.")
+    if number is None and meter.value_expression:
+        return Match(meter.key, None, None, f"{meter.value_expression} is no number here.")
     if number is None and found is None:
         return Match(meter.key, None, None, f"It has no property {meter.value_property}.")
     if number is None:

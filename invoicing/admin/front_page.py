@@ -6,10 +6,12 @@ from typing import Any
 from django.db.models import Count
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 
 from contracts.unclaimed import number_of_unclaimed_keys
 from invoicing.admin.queue import list_url
 from invoicing.models import Invoice, Status
+from meters.health import health
 from meters.models import Event
 
 
@@ -37,7 +39,15 @@ def front_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "tiles": tiles,
         "newest_event": newest,
         "sees_events": may("meters.view_event"),
+        **(_ingestion() if may("meters.view_event") else {}),
     }
+
+
+def _ingestion() -> dict[str, Any]:
+    now = health(timezone.now())
+    most = max(now.minutes)
+    bars = [(place * 10, 60 * events // most if most else 0, events) for place, events in enumerate(now.minutes)]
+    return {"health": now, "bars": [(left, 60 - height, height, events) for left, height, events in bars]}
 
 
 def _invoices() -> list[Tile]:

@@ -14,6 +14,7 @@ from django.utils import timezone
 from billing_project.progress import progress
 from meters import builds, partitions
 from meters.first_times import forget_old_times
+from meters.health import Pulse
 from meters.identities import forget_old_keys
 from meters.rollup import roll_up
 
@@ -35,6 +36,7 @@ class Command(BaseCommand):
         if not options["once"]:
             for signum in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(signum, lambda *_: stop.set())
+        pulse = Pulse()
         tidied = datetime.min.replace(tzinfo=UTC)
         counted, bar = 0, BuildBar(self.stderr)
         while not stop.is_set():
@@ -45,6 +47,7 @@ class Command(BaseCommand):
                 forget_old_times()
             result = roll_up()
             counted += result.events
+            pulse.beat(result.events)
             partitions.analyze_new(result.events)
             bar.show(builds.progress())
             if result.more:
