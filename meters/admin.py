@@ -4,27 +4,41 @@ import uuid
 from datetime import datetime
 from typing import Any, TypeVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db.models import JSONField, Model, QuerySet, TextField
 from django.db.models.functions import Cast
-from django.http import HttpRequest
+from django.forms import model_to_dict
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.html import format_html, format_html_join
+from django.utils.http import urlencode
 from unfold.contrib.filters.admin import RangeDateTimeFilter, RelatedDropdownFilter
+from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing_project.admin import ModelAdmin, ReadOnlyAdmin, button
 from meters.activity import newest_of
+from meters.builds import share_of
 from meters.definition import MEANING
 from meters.meter_usage import usage_of
-from meters.models import Conflict, Event, EventKey, Meter, Subject
+from meters.models import Conflict, Event, EventKey, Meter, MeterBuild, Subject
+from meters.sample import sample as sample_of
+from meters.versions import SAME, draft
 
 M = TypeVar("M", bound=Model)
 NEWEST = 10_000
 COUNTED = 1_000
 LATEST = 20
+
+
+SAMPLE = """<div hx-post="{}" hx-include="closest form" hx-trigger="load, input from:closest form delay:500ms,
+change from:closest form delay:500ms" hx-sync="this:replace">Looking at the newest events …</div>"""
 
 
 class SpanFilter(RangeDateTimeFilter):  # type: ignore[misc]
@@ -48,7 +62,11 @@ class MeterAdmin(ModelAdmin[Meter]):
     list_display = ["name", "key", "measures", "event_types_shown", "groups_shown", "state"]
     list_filter = ["aggregation", ("archived_at", admin.EmptyFieldListFilter)]
     search_fields = ["name", "key"]
-    actions_detail = ["archive", "bring_back"]
+    actions_detail = ["new_version", "archive", "bring_back"]
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(self.sample_view)
+        return [path("sample/", page, name="meters_meter_sample"), *super().get_urls()]
 
     def get_fieldsets(self, request: HttpRequest, obj: Meter | None = None) -> Any:
         definition = [
@@ -56,13 +74,57 @@ class MeterAdmin(ModelAdmin[Meter]):
             ("Which events count", {"fields": ["event_types", "filters"]}),
             ("For how much", {"fields": ["aggregation", "value_property", "value_expression"]}),
             ("Split", {"fields": ["group_by"]}),
+            ("The newest events", {"fields": ["sample"]}),
         ]
         if obj is None:
             return definition
-        return [*definition, ("State", {"fields": ["state", "created_at"]}), ("Usage", {"fields": ["usage"]})]
+        return [
+            *definition,
+            ("State", {"fields": ["state", "versions", "created_at"]}),
+            ("Usage", {"fields": ["usage"]}),
+        ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Meter | None = None) -> list[str]:
-        return [*MEANING, "state", "created_at", "usage"] if obj else []
+        return [*MEANING, "state", "versions", "created_at", "usage", "sample"] if obj else ["sample"]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        earlier = self._earlier(request)
+        if earlier is None:
+            return dict(super().get_changeform_initial_data(request))
+        found = model_to_dict(draft(earlier), fields=["name", *MEANING])
+        return {**found, "filters": earlier.filters}
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> Any:
+        try:
+            earlier = self._earlier(request)
+            title = {"title": f"New version of {draft(earlier)}"} if earlier else {}
+        except ValidationError as refusal:
+            messages.error(request, " ".join(refusal.messages))
+            return HttpResponseRedirect(reverse("admin:meters_meter_changelist"))
+        return super().add_view(request, form_url, {**title, **(extra_context or {})})
+
+    def save_model(self, request: HttpRequest, obj: Meter, form: Any, change: bool) -> None:
+        earlier = None if change else self._earlier(request)
+        if earlier is not None:
+            obj.earlier, obj.version = earlier, earlier.version + 1
+        super().save_model(request, obj, form, change)
+
+    def _earlier(self, request: HttpRequest) -> Meter | None:
+        asked = request.GET.get("earlier", "")
+        return Meter.objects.filter(pk=asked).first() if asked.isdecimal() and len(asked) < 10 else None
+
+    def sample_view(self, request: HttpRequest) -> HttpResponse:
+        """What the definition in the form would make of the newest events. Nothing is stored."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        form = self.get_form(request)(request.POST)
+        faults = [
+            f"{form.fields[name].label}: {' '.join(map(str, found))}"
+            for name, found in form.errors.items()
+            if name in SAME
+        ]
+        found = None if faults else sample_of(form.instance)
+        return TemplateResponse(request, "meters/sample.html", {"sample": found, "faults": faults})
 
     def has_delete_permission(self, request: HttpRequest, obj: Meter | None = None) -> bool:
         return False  # invoices name it; one no longer wanted is archived
@@ -84,7 +146,29 @@ class MeterAdmin(ModelAdmin[Meter]):
     def state(self, meter: Meter) -> str:
         if meter.archived_at:
             return f"Archived on {meter.archived_at:%Y-%m-%d}"
-        return "Ready" if meter.built_at else "History is being counted"
+        if meter.built_at:
+            return "Ready"
+        build = MeterBuild.objects.filter(pk=meter.pk).first()
+        return f"History is being counted: {share_of(build)}%" if build else "History is about to be counted"
+
+    @admin.display(description="")
+    def sample(self, meter: Meter | None) -> str:
+        if meter is None or meter.pk is None:
+            return format_html(SAMPLE, reverse("admin:meters_meter_sample"))
+        return render_to_string("meters/sample.html", {"sample": sample_of(meter)})
+
+    @admin.display(description="Versions")
+    def versions(self, meter: Meter) -> str:
+        later = Meter.objects.filter(earlier=meter).first()
+        named = [("follows", meter.earlier), ("followed by", later)]
+        links = [(how, reverse("admin:meters_meter_change", args=[each.pk]), each.key) for how, each in named if each]
+        shown = format_html_join("", ', {} <a class="text-link" href="{}">{}</a>', links)
+        return format_html("Version {}{}", meter.version, shown)
+
+    @action(description="New version", permissions=["change"], icon="difference")  # type: ignore[untyped-decorator]
+    def new_version(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Leads to a form: nothing is stored yet."""
+        return HttpResponseRedirect(f"{reverse('admin:meters_meter_add')}?{urlencode({'earlier': object_id})}")
 
     @admin.display(description="")
     def usage(self, meter: Meter) -> str:
