@@ -157,3 +157,12 @@ _because(
     "A month that starts on a clamped 31st is as long as it is: 31 January to 28 February has 28 days, not 31.",
     "kb-cycles-017",
 )
+_because("The first event of an identity counts, not the last one sent.", "lago-agg-009")
+_because("A unique count counts the values seen in a period: no event takes one back.", "lago-agg-010")
+_because(
+    "Events are not prorated one by one by the days that are left; a time-weighted level is, by seconds.",
+    "lago-agg-011",
+    "lago-prounique-005",
+    "lago-prounique-007",
+    "lago-prounique-010",
+)
