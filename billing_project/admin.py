@@ -75,7 +75,7 @@ class ModelAdmin(UnfoldModelAdmin[M]):
     warn_unsaved_form = True
     list_filter_submit = True
 
-    def get_ordering(self, request: HttpRequest) -> Sequence[Any]:
+    def get_ordering(self, request: HttpRequest) -> Any:
         # A model's own ordering is lost in a list that counts something along.
         return super().get_ordering(request) or self.opts.ordering
 

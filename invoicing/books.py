@@ -34,7 +34,7 @@ def lines_add_up_to_totals() -> Iterator[str]:
     lines = InvoiceLine.objects.filter(invoice=OuterRef("pk"), unit="").order_by().values("invoice")
     total = Coalesce(Subquery(lines.annotate(sum=Sum("amount")).values("sum")), ZERO, output_field=ExactField())
     for invoice in Invoice.objects.annotate(of_lines=total).exclude(total=F("of_lines")).iterator():
-        of_lines = plain(invoice.of_lines)  # type: ignore[attr-defined]
+        of_lines = plain(invoice.of_lines)
         yield f"Invoice {invoice.pk} ({invoice}): the total is {invoice.total}, its lines add up to {of_lines}."
 
 
@@ -45,7 +45,7 @@ def every_closed_period_has_one_invoice() -> Iterator[str]:
     wrong = periods.filter(Q(closed_at__isnull=False) & ~Q(standing=1) | Q(closed_at__isnull=True, standing__gt=0))
     for period in wrong.iterator():
         state = "closed" if period.closed_at else "open"
-        count = period.standing  # type: ignore[attr-defined]
+        count = period.standing
         yield f"Billing period {period}: it is {state} and has {count} invoices."
 
 
@@ -55,7 +55,7 @@ def periods_follow_each_other() -> Iterator[str]:
     first = Subquery(following.order_by("starting_at").values("starting_at")[:1])
     periods = BillingPeriod.objects.annotate(next_start=first).select_related("contract")
     for period in periods.filter(next_start__isnull=False).exclude(next_start=F("ending_before")).iterator():
-        yield f"Billing period {period}: the next one starts at {period.next_start}."  # type: ignore[attr-defined]
+        yield f"Billing period {period}: the next one starts at {period.next_start}."
 
 
 def numbers_have_no_gaps() -> Iterator[str]:

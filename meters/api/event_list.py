@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
@@ -64,6 +65,7 @@ EXAMPLE = {
 }
 
 
+@extend_schema_field(OpenApiTypes.STR)
 class CursorField(serializers.Field[Place, str, str, Any]):
     """The place where an answer ended, as it stands in its `next`."""
 

@@ -140,7 +140,7 @@ def test_one_identity_with_all_that_arrived_under_it(client: Client, rolled: boo
 def test_csv(client: Client) -> None:
     make_meter()
     ingest_events([event("1", tokens=3, note='a "b", c'), event("2", "2026-01-04T10:00:00")])
-    answer = client.get("/api/v1/events", {"format": "csv", "limit": 1})
+    answer = client.get("/api/v1/events", {"format": "csv", "limit": "1"})
     assert answer.headers["content-type"].startswith("text/csv")
     header, row = answer.content.decode().splitlines()
     assert header == "key,customer,type,time,counts,properties,meters"
