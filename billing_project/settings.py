@@ -146,6 +146,9 @@ METERS_IDENTITY_DAYS = env.int("METERS_IDENTITY_DAYS", default=35)
 # How many events may wait for the roller before clients are asked to wait themselves (429); 0: any number.
 METERS_MAX_BACKLOG = env.int("METERS_MAX_BACKLOG", default=5_000_000)
 
+# Raw events older than this leave with `manage.py archive_events`. None: they are kept.
+METERS_RETENTION_MONTHS: int | None = env.int("METERS_RETENTION_MONTHS", default=0) or None
+
 # What names the customer in the payload of Stripe's meter events; a meter in Stripe may choose another word.
 STRIPE_CUSTOMER_NAMES = env.list("STRIPE_CUSTOMER_NAMES", default=["stripe_customer_id"])
 

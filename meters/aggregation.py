@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from meters.archived import check_reach
 from meters.models import Aggregation
 from meters.periods import Period
 from meters.usage_statement import CURSOR_ASK, Known, UsageRequest, UsageStatement
@@ -22,7 +23,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ALWAYS = datetime(1, 1, 1, tzinfo=UTC)
 
 KNOWN = """
-SELECT c.xid, c.base_seq, c.system_identifier = s.system_identifier
+SELECT c.xid, c.base_seq, c.system_identifier = s.system_identifier,
+       EXISTS (SELECT FROM meters_eventarchive WHERE dropped_at IS NOT NULL)
 FROM meters_rollupcursor AS c, pg_control_system() AS s WHERE c.id = 1
 """
 
@@ -149,12 +151,14 @@ def known_cursor() -> Known:
     row = next(iter(_rows(KNOWN)), None)
     if row is None:
         return Known()
-    return Known(row[0], row[1]) if row[2] else Known(is_ours=False)
+    return Known(row[0], row[1], has_archives=row[3]) if row[2] else Known(is_ours=False, has_archives=row[3])
 
 
 def _measure(requests: Sequence[UsageRequest]) -> list[tuple[Any, ...]]:
     while True:
         known = known_cursor()
+        if known.has_archives:
+            check_reach(requests)
         statement = UsageStatement(requests, known)
         rows = _rows(statement.text, statement.parameters)
         seen = next((row[2], int(row[3])) for row in rows if row[0] == CURSOR_ASK)

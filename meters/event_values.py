@@ -7,6 +7,7 @@ from decimal import Decimal
 from django.db import connection
 
 from meters.aggregation import known_cursor
+from meters.archived import check_reach
 from meters.matching import Parameters, group, is_among, matches, value
 from meters.usage_statement import UsageRequest
 
@@ -27,6 +28,8 @@ def event_values(requests: Sequence[UsageRequest]) -> dict[tuple[int, tuple[str 
     found: dict[tuple[int, tuple[str | None, ...]], list[Decimal]] = defaultdict(list)
     for request in requests:
         parameters, known = Parameters(), known_cursor()
+        if known.has_archives:
+            check_reach([request], every_event=True)
         among = [is_among(key, values, parameters) for key, values in request.where]
         statement = STATEMENT.format(
             groups=group(request.group_by, parameters),

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.utils import timezone
 
-from meters import partitions
+from meters import archived, partitions
 from meters.dictionary import event_types, subjects
 from meters.event_rows import EventRows
 from meters.events import Event, Rejection, printable
@@ -38,11 +38,15 @@ SET last_at = excluded.last_at, times = meters_rejectedevent.times + excluded.ti
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """How many events are new, how many were there already, and which (by their place) clash with one that was."""
+    """How many events are new, how many were there already, and which (by their place) clash with one that was.
+
+    `archived`: those of a month whose events lie in files; they are kept among the rejected ones.
+    """
 
     accepted: int
     duplicates: int
     conflicts: tuple[int, ...] = ()
+    archived: tuple[int, ...] = ()
 
 
 def ingest_events(events: Sequence[Event]) -> IngestResult:
@@ -50,12 +54,33 @@ def ingest_events(events: Sequence[Event]) -> IngestResult:
 
     Sent again, in any order and split, events change nothing. Of two with one identity and time, the first one counts.
     """
+    aside = archived.set_aside(events)
+    if aside:
+        return _ingest_open(events, aside)
     accepted, conflicts = 0, []
     for start in range(0, len(events), CHUNK):
-        new, clashing = _ingest_chunk(events[start : start + CHUNK])
+        try:
+            new, clashing = _ingest_chunk(events[start : start + CHUNK])
+        except (IntegrityError, partitions.GoneError):
+            # Another process archived a month a moment ago: the second look knows.
+            partitions.forget()
+            if not archived.set_aside(events):
+                raise
+            return ingest_events(events)
         accepted += new
         conflicts += [start + place for place in clashing]
     return IngestResult(accepted, len(events) - accepted - len(conflicts), tuple(sorted(conflicts)))
+
+
+def _ingest_open(events: Sequence[Event], aside: Sequence[int]) -> IngestResult:
+    """All but the events set aside, which are kept as rejected."""
+    skipped = set(aside)
+    places = [place for place in range(len(events)) if place not in skipped]
+    result = ingest_events([events[place] for place in places])
+    record_rejections([archived.rejection(events[place]) for place in aside], "")
+    return IngestResult(
+        result.accepted, result.duplicates, tuple(places[place] for place in result.conflicts), tuple(aside)
+    )
 
 
 def _ingest_chunk(events: Sequence[Event]) -> tuple[int, list[int]]:

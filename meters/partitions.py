@@ -1,16 +1,20 @@
 """Months of the events table, made when the first event of a month comes, or ahead of time."""
 
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import LiteralString
 
 from django.db import connection, transaction
 from psycopg import sql
 
 from billing_project.locks import lock
+from meters.archive_models import EventArchive
 
 FIRST = datetime(2015, 1, 1, tzinfo=UTC)  # anything earlier lies in one partition of its own
 
+LOOK_AGAIN = 30.0
 ANALYZE_EVERY = 50_000
 NEVER_ANALYZED = """
 SELECT relname FROM pg_class
@@ -18,8 +22,14 @@ WHERE starts_with(relname, 'meters_') AND relkind = 'r' AND reltuples < 0 AND pg
 AND pg_relation_size(oid) > 0
 """
 
+
+class GoneError(Exception):
+    """The month was archived and dropped: it comes back by being restored."""
+
+
 _known: set[datetime] = set()
 _counted = 0
+_dropped: tuple[float, frozenset[datetime]] = (0.0, frozenset())
 
 
 def month_of(time: datetime) -> datetime:
@@ -46,7 +56,10 @@ def ensure(months: Iterable[datetime]) -> None:
         with transaction.atomic():
             lock("meters", "partition", month.isoformat())
             if not _exists(month):
-                _make(month)
+                if EventArchive.objects.filter(month=month).exclude(dropped_at=None).exists():
+                    raise GoneError
+                create(month)
+                attach(month)
             transaction.on_commit(lambda month=month: _known.add(month))  # type: ignore[misc]
 
 
@@ -72,31 +85,50 @@ def analyze_new(counted: int) -> None:
             cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(name)).as_string())
 
 
+def dropped_months() -> frozenset[datetime]:
+    """Months that lie in files alone, as known half a minute ago. A writer that finds no partition looks again."""
+    global _dropped
+    until, months = _dropped
+    if time.monotonic() >= until:
+        months = frozenset(EventArchive.objects.exclude(dropped_at=None).values_list("month", flat=True))
+        _dropped = (time.monotonic() + LOOK_AGAIN, months)
+    return months
+
+
 def forget() -> None:
+    global _dropped
     _known.clear()
+    _dropped = (0.0, frozenset())
 
 
-def _name(month: datetime) -> str:
+def name_of(month: datetime) -> str:
     return f"meters_event_{month:%Y_%m}"
 
 
 def _exists(month: datetime) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [_name(month)])
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [name_of(month)])
         return bool(cursor.fetchone()[0])
 
 
-def _make(month: datetime) -> None:
-    # Made beside the parent and attached: ATTACH lets writers go on, CREATE ... PARTITION OF would wait for them all.
-    name = sql.Identifier(_name(month))
-    start, end = sql.Literal(month), sql.Literal(next_month(month))
-    statements = [
-        sql.SQL(
-            "CREATE TABLE {} (LIKE meters_event INCLUDING DEFAULTS, CHECK (time >= {} AND time < {}))"
-            " WITH (autovacuum_analyze_scale_factor = 0.02)"
-        ).format(name, start, end),
-        sql.SQL("ALTER TABLE meters_event ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(name, start, end),
-    ]
+def create(month: datetime) -> None:
+    """The month's table, beside the others.
+
+    ATTACH lets writers go on, CREATE ... PARTITION OF would wait for them all.
+    """
+    _execute(
+        "CREATE TABLE {} (LIKE meters_event INCLUDING DEFAULTS, CHECK (time >= {} AND time < {}))"
+        " WITH (autovacuum_analyze_scale_factor = 0.02)",
+        month,
+    )
+
+
+def attach(month: datetime) -> None:
+    _execute("ALTER TABLE meters_event ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})", month)
+
+
+def _execute(statement: LiteralString, month: datetime) -> None:
+    name, start, end = sql.Identifier(name_of(month)), sql.Literal(month), sql.Literal(next_month(month))
     with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement.as_string())  # pghistory, inside a request of the admin, reads text only
+        # As text: pghistory, inside a request of the admin, reads nothing else.
+        cursor.execute(sql.SQL(statement).format(name, start, end).as_string())

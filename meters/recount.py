@@ -13,6 +13,12 @@ from meters.models import Aggregation, Meter
 
 COUNTED = """(e.xid < (SELECT xid FROM meters_rollupcursor) OR e.seq <= (SELECT base_seq FROM meters_rollupcursor))"""
 
+# Months whose events lie in files cannot be recounted: restored, they can.
+HERE = """NOT EXISTS (
+    SELECT FROM meters_eventarchive AS a
+    WHERE a.dropped_at IS NOT NULL AND b.starting_at >= a.month AND b.starting_at < a.month + interval '1 month'
+)"""
+
 COMPARE = """
 WITH recounted AS (
     SELECT subject_id, starting_at, groups, {from_events} FROM (
@@ -21,7 +27,8 @@ WITH recounted AS (
     ) AS matched WHERE value IS NOT NULL GROUP BY 1, 2, 3
 ), stored AS (
     SELECT b.subject_id, b.starting_at, g.values AS groups, {names}
-    FROM meters_{size}bucket AS b JOIN meters_groupvalues AS g ON g.id = b.group_id WHERE b.meter_id = {meter}
+    FROM meters_{size}bucket AS b JOIN meters_groupvalues AS g ON g.id = b.group_id
+    WHERE b.meter_id = {meter} AND {here}
 )
 SELECT (SELECT key FROM meters_subject WHERE id = subject_id), starting_at, groups, s::text, r::text
 FROM recounted AS r FULL JOIN stored AS s USING (subject_id, starting_at, groups)
@@ -33,7 +40,7 @@ WITH recounted AS (
     SELECT e.subject_id, {DAY.format("e.time")} AS starting_at, count(*) AS events
     FROM meters_event AS e WHERE {COUNTED} GROUP BY 1, 2
 ), stored AS (
-    SELECT subject_id, starting_at, events FROM meters_daybucket WHERE meter_id = 0
+    SELECT subject_id, starting_at, events FROM meters_daybucket AS b WHERE meter_id = 0 AND {HERE}
 )
 SELECT (SELECT key FROM meters_subject WHERE id = subject_id), starting_at, ARRAY[]::text[], s.events, r.events
 FROM recounted AS r FULL JOIN stored AS s USING (subject_id, starting_at)
@@ -49,7 +56,8 @@ WITH recounted AS (
     ) AS matched WHERE value IS NOT NULL
 ), stored AS (
     SELECT b.subject_id, b.starting_at, g.values AS groups, b.value
-    FROM meters_{size}value AS b JOIN meters_groupvalues AS g ON g.id = b.group_id WHERE b.meter_id = {meter}
+    FROM meters_{size}value AS b JOIN meters_groupvalues AS g ON g.id = b.group_id
+    WHERE b.meter_id = {meter} AND {here}
 )
 SELECT (SELECT key FROM meters_subject WHERE id = subject_id), starting_at, groups, s.value::text, r.value::text
 FROM recounted AS r FULL JOIN stored AS s USING (subject_id, starting_at, groups, value)
@@ -92,6 +100,7 @@ def _compare(meter: Meter, size: str, starting_at: str, limit: int) -> tuple[str
         size=size,
         starting_at=starting_at,
         counted=COUNTED,
+        here=HERE,
         group=group(meter.group_by, parameters),
         value=value(meter, parameters),
         matches=matches(meter, parameters),
@@ -111,6 +120,7 @@ def _compare_values(meter: Meter, size: str, starting_at: str, limit: int) -> tu
         size=size,
         starting_at=starting_at,
         counted=COUNTED,
+        here=HERE,
         group=group(meter.group_by, parameters),
         distinct=distinct(meter, parameters),
         matches=matches(meter, parameters),

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from django.conf import settings
 
+from meters.archived import rejection, set_aside
 from meters.events import Decoded, Event, Rejection, decode
 from meters.exact_json import MalformedError, RefusedError, encode, parse
 from meters.first_times import with_first_times
@@ -138,6 +139,7 @@ def _format_of(raw: dict[str, Any], arrival: Arrival) -> tuple[Read | None, str]
 
 def _replay(batch: Sequence[RejectedEvent], by: str, now: datetime) -> Replayed:
     read = [(event, read_again(event, now)) for event in batch]
+    read = [(event, _unless_archived(found)) for event, found in read]
     taken = [(event, found) for event, found in read if isinstance(found, Event)]
     result = ingest_events(with_first_times([found for _, found in taken]))
     refused = [(event, found) for event, found in read if isinstance(found, Rejection)]
@@ -150,6 +152,11 @@ def _replay(batch: Sequence[RejectedEvent], by: str, now: datetime) -> Replayed:
     done = [event.pk for place, (event, _) in enumerate(taken) if place not in clashing]
     RejectedEvent.objects.filter(pk__in=done, replayed_at=None).update(replayed_at=now, replayed_by=by, tried_at=now)
     return Replayed(result.accepted, result.duplicates, len(refused))
+
+
+def _unless_archived(found: Event | Rejection) -> Event | Rejection:
+    """Such an event waits here already: it need not be rejected once more."""
+    return rejection(found) if isinstance(found, Event) and set_aside([found]) else found
 
 
 def _note(event: RejectedEvent, reason: Rejection, now: datetime) -> None:

@@ -141,6 +141,7 @@ class Known:
     xid: int = 0
     base_seq: int = -1
     is_ours: bool = True
+    has_archives: bool = False
 
     def beyond(self, alias: str) -> str:
         """The condition for an event that the roller has not reached."""

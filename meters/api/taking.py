@@ -62,5 +62,16 @@ def take(decoded: Decoded, sender: str, id_name: str = "id") -> Taken:
         Rejection(decoded.positions[place], events[place].id, id_name, "conflict", CONFLICT, "")
         for place in result.conflicts
     ]
-    rejected = sorted([*decoded.rejected, *conflicts], key=lambda one: one.index)
+    archived = [
+        Rejection(
+            decoded.positions[place],
+            events[place].id,
+            "time",
+            "archived",
+            "The events of that month are archived; this one is kept, and can be replayed once they are restored.",
+            "",
+        )
+        for place in result.archived
+    ]
+    rejected = sorted([*decoded.rejected, *conflicts, *archived], key=lambda one: one.index)
     return Taken(events, result, rejected, decoded.single)

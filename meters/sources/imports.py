@@ -122,7 +122,7 @@ def _take(batch: Batch, sender: str, state: ImportedFile) -> None:
         "accepted": result.accepted,
         "duplicates": result.duplicates,
         "conflicts": len(result.conflicts),
-        "rejected": len(batch.rejected),
+        "rejected": len(batch.rejected) + len(result.archived),
     }
     with transaction.atomic():
         if batch.rejected:

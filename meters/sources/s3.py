@@ -7,6 +7,7 @@ and endpoint come from the same place (AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_S3 o
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from meters.sources.extras import load
@@ -80,6 +81,12 @@ class Bucket:
                 if not left:
                     raise UnreadableError(f"{file.path}: the connection broke {TRIES} times.", code="broken") from None
         raise AssertionError
+
+    def put(self, name: str, file: Path) -> None:
+        """Write an object below the prefix; it is there whole or not at all."""
+        key = "/".join(part for part in (self._prefix.rstrip("/"), name) if part)
+        with self._in_words(self._path):
+            self._client.upload_file(str(file), self._bucket, key)
 
     def _is_hidden(self, key: str) -> bool:
         below = key.removeprefix(self._prefix)
