@@ -42,7 +42,8 @@ class _Window:
 
     def add(self, kind: str, at: datetime, amount: Decimal) -> None:
         if amount:
-            after_start = kind == "draw" and at == self.balance.starting_at
+            start = self.balance.starting_at or (self.entries[0].at if self.entries else None)
+            after_start = kind == "draw" and at == start
             self.entries.append(Entry(kind, at, amount, self.balance.segment, after_start))
             self.left = add([self.left, amount])
 

@@ -85,8 +85,6 @@ class ProductEntry(Document, frozen=True, kw_only=True):
     def check(self) -> None:
         if self.of != EVERYTHING and self.kind != "percent_of_spend":
             raise ValueError("of: only a share of spend is of other products")
-        if self.key in self.of.products:
-            raise ValueError(f"of.products[{self.of.products.index(self.key)}]: a product is no share of itself")
 
 
 class UnitEntry(Dated, frozen=True, kw_only=True):

@@ -1,0 +1,181 @@
+"""Every field of a billing file wrong in turn: an error with its path, nothing applied, never a traceback."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db.models import Model
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from catalog.models import Product, RateCard
+from contracts.deal_format import Fault
+from contracts.models import Contract, Customer
+from invoicing.billing_file.applying import apply_entries
+from invoicing.billing_file.faults import FileError
+from invoicing.billing_file.parsing import parse
+from invoicing.billing_file.reading import read_one
+from meters.models import Meter
+
+EXAMPLE: dict[str, Any] = read_one(Path(__file__).parents[1] / "scenarios" / "everything.yaml")
+PEOPLES_OWN = ("where", "usage_filter", "properties")
+Place = tuple[str | int, ...]
+
+
+def places(value: Any, here: Place = ()) -> Iterator[Place]:
+    """Every field of the example, but what is inside people's own keys."""
+    if here:
+        yield here
+    if here and here[-1] in PEOPLES_OWN:
+        return
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inner:
+        yield from places(each, (*here, key))
+
+
+def text(place: Place) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+
+
+def value_at(document: Any, place: Place) -> Any:
+    for part in place:
+        document = document[part]
+    return document
+
+
+def changed(place: Place, value: Any) -> dict[str, Any]:
+    document = copy.deepcopy(EXAMPLE)
+    value_at(document, place[:-1])[place[-1]] = value
+    return document
+
+
+def apply(document: object) -> None:
+    apply_entries(parse([("", document)]), timezone.now(), dry_run=True)
+
+
+def refused(document: object) -> list[tuple[str, str]]:
+    with pytest.raises(FileError) as caught:
+        apply(document)
+    models: list[type[Model]] = [Meter, Product, RateCard, Customer, Contract]
+    assert not any(model._default_manager.exists() for model in models)
+    return [(fault.path, fault.message) for fault in caught.value.faults]
+
+
+ALL = list(places(EXAMPLE))
+FIELDS = [place for place in ALL if place[0] != "event_files"]
+
+
+@pytest.mark.django_db
+class TestEachFieldInTurn:
+    def test_the_example_itself_is_accepted(self) -> None:
+        apply(EXAMPLE)
+
+    @pytest.mark.parametrize("place", FIELDS, ids=text)
+    def test_something_of_another_type_is_refused_at_its_place(self, place: Place) -> None:
+        old = value_at(EXAMPLE, place)
+        wrong: Any = {"other": 1} if isinstance(old, list) else [["other"]]
+        path, _ = refused(changed(place, wrong))[0]
+        assert path.startswith(text(place)) or text(place).startswith(path), path
+
+    @pytest.mark.parametrize(
+        "place",
+        [(), *[each for each in FIELDS if isinstance(value_at(EXAMPLE, each), dict) and each[-1] not in PEOPLES_OWN]],
+        ids=lambda place: text(place) or "file",
+    )
+    def test_an_unknown_field_is_refused_by_name(self, place: Place) -> None:
+        paths = [path for path, _ in refused(changed((*place, "colour"), "red"))]
+        assert paths == [text((*place, "colour"))]
+
+    @given(place=st.sampled_from(ALL), value=st.sampled_from([
+        "", " ", "nonsense", "☃", -1, 0, True, None, "-1", "1e99", "NaN", "Infinity", "1e-99", 10**30, "x" * 5000,
+        "0001-01-01", "9999-12-31", "2026-02-30", "2026-01-01", "2026-01-01T00:00:00", [], {}, "USD", "acme",
+    ]))  # fmt: skip
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_whatever_stands_there_there_is_no_traceback(self, place: Place, value: Any) -> None:
+        faults: tuple[Fault, ...] = ()
+        try:
+            apply(changed(place, value))
+        except FileError as error:
+            faults = error.faults
+        assert all(fault.path and fault.message for fault in faults), faults
+
+
+def product(**more: Any) -> dict[str, Any]:
+    return {"key": "p", "kind": "percent_of_spend", **more}
+
+
+CASES: dict[str, tuple[Place, Any, str]] = {
+    "a meter there is not": (("products", 0, "meter"), "nowhere", "products[0].meter"),
+    "a product there is not": (("rate_cards", 0, "rates", 2, "product"), "nowhere", "rate_cards[0].rates[2].product"),
+    "a pricing unit there is not": (("rate_cards", 0, "rates", 2, "unit"), "gold", "rate_cards[0].rates[2].unit"),
+    "a customer there is not": (("contracts", 0, "customer"), "nobody", "contracts[0].customer"),
+    "a card there is not": (("contracts", 0, "rate_card"), "nothing", "contracts[0].rate_card"),
+    "a scope of nothing": (
+        ("contracts", 0, "commits", 0, "scope", "products", 0), "gone", "contracts[0].commits[0].scope.products[0]",
+    ),
+    "a commit there is not": (
+        ("contracts", 0, "overrides", 0, "for_commits", 0), "y9", "contracts[0].overrides[0].for_commits[0]",
+    ),
+    "rates that overlap": (
+        ("rate_cards", 0, "rates", 1, "starting_at"), "2026-01-15", "rate_cards[0].rates[0].starting_at",
+    ),
+    "access that overlaps": (
+        ("contracts", 0, "commits", 0, "access"), [{"amount": 1}, {"amount": 2}],
+        "contracts[0].commits[0].access[1].starting_at",
+    ),
+    "a share of itself": (("products", 4, "of", "products", 0), "support", "products[4].of.products[0]"),
+    "a share of a product there is not": (("products", 4, "of", "products", 0), "gone", "products[4].of.products[0]"),
+    "an amount below zero": (
+        ("contracts", 0, "commits", 0, "access", 0, "amount"), "-5", "contracts[0].commits[0].access[0].amount",
+    ),
+    "a currency there is not": (("rate_cards", 0, "currency"), "XYZ", "rate_cards[0].currency"),
+    "a tax above all": (("customers", 0, "tax", "rate"), "19", "customers[0].tax.rate"),
+    "no time zone": (("customers", 0, "timezone"), "Europe/Nowhere", "customers[0].timezone"),
+    "an end before the start": (("contracts", 0, "ending_before"), "2025-01-01", "contracts[0].ending_before"),
+    "no such anchor": (("contracts", 0, "billing", "anchor"), "tuesday", "contracts[0].billing.anchor"),
+    "a year nobody bills": (("contracts", 0, "starting_at"), "0001-01-01", "contracts[0].starting_at"),
+    "no such filter": (("meters", 0, "filters", 3, "gt"), "many", "meters[0].filters[3].gt"),
+    "tiers that fall": (
+        ("rate_cards", 0, "rates", 2, "price", "tiers", 1, "up_to"), "1", "rate_cards[0].rates[2].price.tiers[1].up_to",
+    ),
+    "a price there is not": (
+        ("rate_cards", 0, "rates", 3, "price", "model"), "barter", "rate_cards[0].rates[3].price.model",
+    ),
+    "two with one key": (("products", 1, "key"), "output", "products[1].key"),
+    "a filter no meter splits by": (
+        ("contracts", 0, "usage_filter"), {"planet": ["x"]}, "contracts[0].usage_filter.planet",
+    ),
+    "a group value nobody prices": (
+        ("contracts", 0, "overrides", 1, "scope", "where"), {"region": "eu"}, "contracts[0].overrides[1].scope.where",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("place", "value", "path"), CASES.values(), ids=CASES)
+def test_what_cannot_be_meant_is_refused_by_path(place: Place, value: Any, path: str) -> None:
+    assert path in [found for found, _ in refused(changed(place, value))]
+
+
+@pytest.mark.django_db
+def test_shares_of_spend_of_each_other_are_refused() -> None:
+    products = [product(key="a", of={"products": ["b"]}), product(key="b", of={"products": ["a"]})]
+    paths = [path for path, _ in refused({"products": products})]
+    assert paths == ["products[0].of.products[0]", "products[1].of.products[0]"]
+
+
+@pytest.mark.django_db
+def test_a_contract_does_not_move_to_a_card_in_another_currency() -> None:
+    document = copy.deepcopy(EXAMPLE)
+    apply_entries(parse([("", document)]), timezone.now())
+    euros = {**document["rate_cards"][0], "key": "euros", "currency": "EUR"}
+    moved = {**document["contracts"][0], "rate_card": "euros"}
+    with pytest.raises(FileError) as caught:
+        apply({"rate_cards": [euros], "contracts": [moved]})
+    assert [fault.path for fault in caught.value.faults] == ["contracts[0].rate_card"]
+    with pytest.raises(FileError) as caught:
+        apply({"rate_cards": [{**document["rate_cards"][0], "currency": "EUR"}]})
+    assert [fault.path for fault in caught.value.faults] == ["rate_cards[0].currency"]
