@@ -1,6 +1,6 @@
 """The admin's common bases, and the pages for users, roles and API keys."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
