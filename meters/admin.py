@@ -74,10 +74,10 @@ class MeterAdmin(ModelAdmin[Meter]):
             ("Which events count", {"fields": ["event_types", "filters"]}),
             ("For how much", {"fields": ["aggregation", "value_property", "value_expression"]}),
             ("Split", {"fields": ["group_by"]}),
-            ("The newest events", {"fields": ["sample"]}),
         ]
+        newest = ("The newest events", {"fields": ["sample"]})
         if obj is None:
-            return definition
+            return [*definition, newest]
         return [
             *definition,
             ("State", {"fields": ["state", "versions", "created_at"]}),

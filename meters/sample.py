@@ -9,7 +9,7 @@ from meters.event_matches import Match, matches_of
 from meters.models import Event, Meter
 
 EVENTS = 100
-SHOWN = 10
+SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
