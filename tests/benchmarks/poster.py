@@ -4,7 +4,7 @@ import selectors
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 END_OF_HEAD = b"\r\n\r\n"
 LENGTH = b"content-length:"
@@ -28,7 +28,7 @@ class Poster:
     At a rate, latency counts from the moment a request was due: waiting for a free connection is part of it.
     """
 
-    def __init__(self, port: int, requests: Sequence[bytes], *, connections: int, rate: float = 0) -> None:
+    def __init__(self, port: int, requests: Iterable[bytes], *, connections: int, rate: float = 0) -> None:
         self.answers: Counter[int] = Counter()
         self.latencies: list[float] = []
         self.last_answer = 0.0

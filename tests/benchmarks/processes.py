@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,10 +38,12 @@ def web_server(workers: int = 2, threads: int = 4) -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def roller(*options: str) -> Iterator[Process]:
-    process = _start("manage.py", "roll_up", *options)
-    with _ended(process):
-        yield process
+def rollers(many: int, *options: str) -> Iterator[list[Process]]:
+    with ExitStack() as running:
+        started = [_start("manage.py", "roll_up", *options) for _ in range(many)]
+        for each in started:
+            running.enter_context(_ended(each))
+        yield started
 
 
 def measure(plans: Sequence[Plan]) -> list[Seen]:

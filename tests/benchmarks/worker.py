@@ -42,6 +42,7 @@ class Plan:
     secret: str = ""
     connections: int = 1
     rate: float = 0
+    prepared: bool = True  # before the start; too much for the memory is made on the way
 
 
 @dataclass(slots=True)
@@ -62,7 +63,8 @@ def _post(plan: Plan, stream: Stream) -> Callable[[], Seen]:
         kind = "application/json"
     head = f"POST {plan.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {plan.secret}\r\n"
     head += f"Content-Type: {kind}\r\nContent-Length: "
-    requests = [head.encode() + b"%d\r\n\r\n" % len(body) + body for body in stream.bodies(plan.first, plan.batches)]
+    made = (head.encode() + b"%d\r\n\r\n" % len(body) + body for body in stream.bodies(plan.first, plan.batches))
+    requests = list(made) if plan.prepared else made
     poster = Poster(plan.port, requests, connections=plan.connections, rate=plan.rate)
 
     def run() -> Seen:

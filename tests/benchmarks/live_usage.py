@@ -1,0 +1,187 @@
+"""What a customer owes right now: usage read, priced, drawn down and serialised, one customer after the other.
+
+Customers are asked for as often as they send events. First nothing else happens, then 20,000 events a second come in
+over HTTP and the roller counts them each second. The limit is one bare SQL statement that sums the same day buckets and
+tail.
+"""
+
+import json
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import psycopg
+from django.db import transaction
+from django.utils import timezone
+
+from billing_project.models import ApiKey
+from contracts.models import Contract
+from invoicing.drafts import live_statement
+from meters import partitions
+from meters.buckets import add_to_buckets, plain_plans
+from meters.matching import Parameters
+from meters.models import Meter, RollupCursor
+from meters.partitions import next_month
+from tests.benchmarks import processes
+from tests.benchmarks.database import fill_dictionaries, fill_events, server_settings
+from tests.benchmarks.made_contracts import make_contracts
+from tests.benchmarks.made_meters import make_meters
+from tests.benchmarks.processes import measure
+from tests.benchmarks.report import Result, Row, percentile, table
+from tests.benchmarks.stream import CUSTOMERS, RUN, SKEW, month_before
+from tests.benchmarks.worker import Plan, Seen
+
+if TYPE_CHECKING:
+    from tests.benchmarks.__main__ import Options
+
+ROWS = 1_000_000
+READS = 400
+TARGET, TARGET_UNDER_LOAD = 10.0, 25.0
+LOAD = 20_000  # events a second
+BATCH = 1000
+BARE = """
+SELECT meter_id, group_id, sum(events), sum(total) FROM (
+    SELECT meter_id, group_id, events, total FROM meters_daybucket
+    WHERE meter_id = ANY(%(meters)s) AND subject_id = %(subject)s AND starting_at >= %(start)s AND starting_at < %(end)s
+    UNION ALL
+    SELECT event_type_id, 0, 1, (properties ->> 'input_tokens')::numeric FROM meters_event
+    WHERE xid >= (SELECT xid FROM meters_rollupcursor) AND subject_id = %(subject)s
+) AS found GROUP BY 1, 2
+"""
+
+
+def run(options: "Options") -> tuple[Result, str]:
+    rows = (options.rows or [ROWS])[0]
+    month = month_before(timezone.now())
+    partitions.ensure([month])
+    drawn = random.Random(1).choices(  # noqa: S311
+        range(CUSTOMERS), [1 / (rank + 1) ** SKEW for rank in range(CUSTOMERS)], k=int(READS * options.scale)
+    )
+    with psycopg.connect(options.url, autocommit=True) as connection:
+        fill_dictionaries(connection)
+        print(f"filling up to {rows:,} events ...", file=sys.stderr)
+        fill_events(connection, 1, rows, month, rows)
+        meters = _count_history(connection)
+        contracts = {each.customer.key: each for each in make_contracts(meters, sorted(set(drawn)), month)}
+        connection.execute("VACUUM ANALYZE")
+        reader = _Reader(connection, meters, [contracts[f"customer-{number:05d}"] for number in drawn], drawn, month)
+        idle = reader.read()
+        loaded = _under_load(options, reader, month)
+        settings = server_settings(connection)
+    shown: list[Row] = [
+        [rows, name, *_figures(product), target, *_figures(bare), percentile(product, 0.99) / percentile(bare, 0.99)]
+        for name, (product, bare), target in (
+            ("nothing", idle, TARGET),
+            (f"{LOAD:,} events/s", loaded, TARGET_UNDER_LOAD),
+        )
+    ]
+    result = Result(
+        name="live_usage",
+        scale=options.scale,
+        product={"p50": _figures(idle[0])[0], "p99": _figures(idle[0])[1], "p99_under_load": _figures(loaded[0])[1]},
+        limit={"p50": _figures(idle[1])[0], "p99": _figures(idle[1])[1], "p99_under_load": _figures(loaded[1])[1]},
+        ratio=percentile(idle[0], 0.99) / percentile(idle[1], 0.99),
+        target=TARGET,
+        unit="ms; the target is for product.p99",
+        details={"rows": rows, "server": settings},
+    )
+    head = ["rows", "meanwhile", "p50 ms", "p99 ms", "target p99", "bare SQL p50", "bare SQL p99", "ratio p99"]
+    return result, f"{settings}\n\n" + table(head, shown)
+
+
+class _Reader:
+    def __init__(
+        self,
+        connection: psycopg.Connection,
+        meters: list[Meter],
+        contracts: list[Contract],
+        numbers: list[int],
+        month: datetime,
+    ) -> None:
+        self._connection, self._meters = connection, [meter.pk for meter in meters]
+        self._asked = list(zip(contracts, numbers, strict=True))
+        self._month = month
+        self._at = next_month(month).replace(day=1) - (next_month(month) - month) / 100
+
+    def read(self) -> tuple[list[float], list[float]]:
+        """How long each read took, by the product and by bare SQL, in turns."""
+        product, bare = [], []
+        for contract, number in self._asked:
+            product.append(_timed(lambda contract=contract: self._product(contract)))  # type: ignore[misc]
+            bare.append(_timed(lambda number=number: self._bare(number)))  # type: ignore[misc]
+        return product, bare
+
+    def _product(self, contract: Contract) -> None:
+        statement = live_statement(contract, self._at)
+        if statement is None or not statement.lines:
+            raise RuntimeError(f"{contract} has no statement.")
+        json.dumps(asdict(statement), default=str)
+
+    def _bare(self, number: int) -> None:
+        given = {
+            "meters": self._meters,
+            "subject": number + 1,
+            "start": self._month,
+            "end": next_month(self._month),
+        }
+        self._connection.execute(BARE, given).fetchall()
+
+
+def _timed(work: Callable[[], None]) -> float:
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
+
+
+def _figures(times: list[float]) -> tuple[float, float]:
+    return percentile(times, 0.5) * 1e3, percentile(times, 0.99) * 1e3
+
+
+def _count_history(connection: psycopg.Connection) -> list[Meter]:
+    """Five meters, and all events in their buckets: the cursor stands behind what is there."""
+    (identifier,) = connection.execute("SELECT system_identifier FROM pg_control_system()").fetchone() or (0,)
+    (xid,) = connection.execute("SELECT pg_current_xact_id()::text::bigint").fetchone() or (0,)
+    (seq,) = connection.execute("SELECT max(seq) FROM meters_event").fetchone() or (0,)
+    RollupCursor.objects.create(xid=xid, base_seq=-1, last_seq=seq, system_identifier=identifier)
+    meters = make_meters()
+    for meter in meters:
+        print(f"counting history for {meter} ...", file=sys.stderr)
+        with transaction.atomic(), plain_plans():
+            add_to_buckets(meter, "true", Parameters())
+    Meter.objects.update(built_at=timezone.now())
+    return list(Meter.objects.all())
+
+
+def _under_load(options: "Options", reader: _Reader, month: datetime) -> tuple[list[float], list[float]]:
+    """The same while events come in and are counted."""
+    secret = ApiKey.issue("Benchmark", ["ingest"])[1]
+    with processes.web_server() as (port, _), processes.rollers(1, "--every", "1"):
+        plan = Plan(
+            kind="post",
+            batch=BATCH,
+            first=RUN,
+            batches=60 * LOAD // BATCH,
+            seconds=60,
+            starting_at=month.replace(day=28).isoformat(),
+            port=port,
+            path="/api/v1/events",
+            secret=secret,
+            connections=16,
+            rate=LOAD / BATCH,
+        )
+        seen: list[Seen] = []
+        load = threading.Thread(target=lambda: seen.extend(measure([plan])), daemon=True)
+        load.start()
+        time.sleep(8)  # until the load is prepared and runs
+        found: tuple[list[float], list[float]] = ([], [])
+        while load.is_alive() and len(found[0]) < 3000:
+            for all_of_them, these in zip(found, reader.read(), strict=True):
+                all_of_them.extend(these)
+        load.join()
+    print(f"meanwhile: {seen[0].events:,} events in, answers {seen[0].answers}", file=sys.stderr)
+    return found
