@@ -18,7 +18,7 @@ from invoicing.billing_file.rows import upsert
 from invoicing.billing_file.schema import Condition, MeterEntry, ProductEntry, RateCardEntry, RateEntry
 from meters.models import Meter
 
-METER_NAMES = {"event_types": "event_type", "value_property": "property"}
+METER_NAMES = {"event_types": "event_type", "value_property": "property", "value_expression": "value"}
 PRODUCT_NAMES = {
     "multiply_by": "conversion.multiply_by",
     "divide_by": "conversion.divide_by",
@@ -33,15 +33,13 @@ def apply_meters(entries: Sequence[Placed[MeterEntry]]) -> Outcome:
     steps, faults = [], list[Fault]()
     for each in entries:
         entry = each.entry
-        if entry.value is not None:
-            faults.append(Fault(f"{each.path}.value", "unavailable", "name one property: expressions are not read yet"))
-            continue
         types = [entry.event_type] if isinstance(entry.event_type, str) else list(entry.event_type)
         values = {
             "name": entry.name or entry.key,
             "event_types": types,
             "aggregation": entry.aggregation,
             "value_property": entry.property or "",
+            "value_expression": entry.value or "",
             "filters": [_condition(one) for one in entry.filters],
             "group_by": list(entry.group_by),
         }

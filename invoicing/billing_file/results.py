@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Max, Min
+from django.db.models import Min
 
 from contracts.billing_periods import write_periods
 from contracts.models import BillingPeriod, Contract, CustomerKey
@@ -131,12 +131,12 @@ def _line(line: InvoiceLine, currency: str) -> dict[str, Any]:
 
 def _usage(contracts: Sequence[Contract], as_of: datetime) -> list[dict[str, Any]]:
     """What each meter measured for each customer, by billing period (also of shadows) and by all its group keys."""
-    span = Event.objects.aggregate(first=Min("time"), last=Max("time"))
-    if span["first"] is None:
+    first = Event.objects.aggregate(first=Min("time"))["first"]
+    if first is None:
         return []
-    periods = BillingPeriod.objects.filter(
-        starting_at__lte=min(as_of, span["last"]), ending_before__gt=span["first"]
-    ).values_list("contract__customer", "starting_at", "ending_before")
+    periods = BillingPeriod.objects.filter(starting_at__lte=as_of, ending_before__gt=first).values_list(
+        "contract__customer", "starting_at", "ending_before"
+    )
     customers = {each.customer_id: each.customer.key for each in contracts}
     keys: dict[int, list[str]] = defaultdict(list)
     for customer, key in CustomerKey.objects.filter(customer__in=customers).values_list("customer", "key"):

@@ -108,7 +108,12 @@ class TestSchema:
 
     def test_it_refuses_what_the_reader_refuses(self) -> None:
         schema = json_schema()
-        refused: list[object] = [{"metres": []}, {"meters": [{"name": "no key"}]}, {"as_of": 5}, {"scenarios": [{"name": 5}]}]
+        refused: list[object] = [
+            {"metres": []},
+            {"meters": [{"name": "no key"}]},
+            {"as_of": 5},
+            {"scenarios": [{"name": 5}]},
+        ]
         for wrong in refused:
             with pytest.raises(jsonschema.ValidationError):
                 jsonschema.validate(wrong, schema)
@@ -117,7 +122,7 @@ class TestSchema:
 @pytest.mark.django_db
 class TestApply:
     def test_everything_lands_as_written(self) -> None:
-        assert "15 to create" in apply(EXAMPLE)
+        assert "16 to create" in apply(EXAMPLE)
         meter = Meter.objects.get(key="output-tokens")
         assert (meter.event_types, meter.value_property, meter.group_by) == (
             ["llm.completion"], "usage.output_tokens", ["model", "region"],
@@ -140,12 +145,12 @@ class TestApply:
     def test_a_second_run_changes_nothing(self) -> None:
         apply(EXAMPLE)
         before = Contract.pgh_event_model.objects.count()  # type: ignore[attr-defined]
-        assert "0 to create, 0 to change, 15 unchanged." in apply(EXAMPLE)
+        assert "0 to create, 0 to change, 16 unchanged." in apply(EXAMPLE)
         assert Contract.pgh_event_model.objects.count() == before  # type: ignore[attr-defined]
 
     def test_a_dry_run_shows_the_plan_and_changes_nothing(self) -> None:
         plan = apply(EXAMPLE, dry_run=True)
-        assert "Dry run, nothing changed. 15 to create" in plan
+        assert "Dry run, nothing changed. 16 to create" in plan
         assert "create     rate       list-2026 seat" in plan
         assert not Meter.objects.exists()
 
@@ -154,7 +159,7 @@ class TestApply:
         for number, names in enumerate([["contracts", "customers"], ["meters", "products", "rate_cards"]]):
             part = {name: whole[name] for name in names}
             (tmp_path / f"{number}.json").write_text(json.dumps(part, default=str))
-        assert "15 to create" in apply(tmp_path / "0.json", tmp_path / "1.json")
+        assert "16 to create" in apply(tmp_path / "0.json", tmp_path / "1.json")
 
     def test_faults_of_several_files_name_the_file(self, tmp_path: Path) -> None:
         (tmp_path / "a.yaml").write_text("meters: [{key: a, event_type: x, aggregation: count}]")
