@@ -4,8 +4,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, cast
 
+from django.core.management.base import OutputWrapper
 from tqdm import tqdm
 
 LINE_SECONDS = 10.0
@@ -13,10 +14,12 @@ LINE_SECONDS = 10.0
 
 @contextmanager
 def progress(
-    title: str, total: int, *, unit: str = "it", stream: IO[str] | None = None
+    title: str, total: int, *, unit: str = "it", stream: IO[str] | OutputWrapper | None = None
 ) -> Iterator[Callable[[int], None]]:
     """Yields `advance(n)`."""
     stream = stream or sys.stderr
+    if isinstance(stream, OutputWrapper):  # a command's own stream would end and colour every step of the bar
+        stream = cast("IO[str]", stream._out)
     if stream.isatty():
         with tqdm(desc=title, total=total, unit=f" {unit}", file=stream, dynamic_ncols=True, smoothing=0.1) as bar:
             yield lambda n: (bar.update(n), None)[1]

@@ -46,7 +46,7 @@ def web_server(listener: socket.socket) -> Iterator[Process]:
     port = listener.getsockname()[1]
     fd = listener.fileno()
     options = ["--bind", f"fd://{fd}", "--worker-class", "gthread", "--workers", "2", "--threads", "4"]
-    options += ["--preload", "--no-control-socket", "--graceful-timeout", "5", "--log-level", "warning"]
+    options += ["--preload", "--no-control-socket", "--graceful-timeout", "2", "--log-level", "warning"]
     with _leashed("gunicorn", "billing_project.wsgi", *options, keep=[fd]) as server:
         listener.close()  # a copy left open here would accept connections for a server that died
         _wait_until_ready(server, port)

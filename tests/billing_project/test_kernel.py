@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from django.core.management.base import OutputWrapper
 from django.db import OperationalError, connection, transaction
 from django.test import Client
 
@@ -111,6 +112,10 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: pytest
     with progress.progress("Posting", 10, unit="events", stream=bar) as advance:
         advance(10)
     assert "100%" in bar.getvalue()
+    of_a_command = Terminal()
+    with progress.progress("Posting", 10, unit="events", stream=OutputWrapper(of_a_command)) as advance:
+        advance(10)
+    assert of_a_command.getvalue().count("\n") == 1
     lines = io.StringIO()
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     with progress.progress("Posting", 1000, unit="events", stream=lines) as advance:

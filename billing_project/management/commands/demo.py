@@ -96,7 +96,7 @@ class Command(BaseCommand):
 
     def _bill(self, port: int, secret: str) -> None:
         if not _is_posted():
-            with progress("Posting", trace.SIZE, unit="events", stream=self.stderr) as advance:  # type: ignore[arg-type]
+            with progress("Posting", trace.SIZE, unit="events", stream=self.stderr) as advance:
                 processes.post_trace(port, secret, advance)
         while roll_up().more:
             pass
@@ -107,7 +107,7 @@ class Command(BaseCommand):
             self.stdout.write("\n" + "\n".join(part))
 
     def _say(self, text: str) -> None:
-        self.stderr.write(f"{text} ...", self.style.NOTICE)
+        self.stderr.write(f"{text} ...", str)
 
 
 def port_number(text: str) -> int:

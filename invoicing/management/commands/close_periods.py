@@ -34,7 +34,7 @@ class Command(BaseCommand):
             self._dry_run(as_of, contract)
             return
         due = write_due_periods(as_of, contract)
-        with progress("Closing", due, unit="periods", stream=self.stderr) as advance:  # type: ignore[arg-type]
+        with progress("Closing", due, unit="periods", stream=self.stderr) as advance:
             summary = close_periods(as_of, contract, advance)
         self.stdout.write(_sentence(summary))
         left = due_periods(as_of, contract).count()

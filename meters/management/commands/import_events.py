@@ -59,7 +59,7 @@ class Command(BaseCommand):
             raise CommandError("Stopped. The same command goes on from here.", returncode=STOPPED) from None
 
     def _import(self, options: dict[str, Any]) -> None:
-        show: Show = partial(progress, unit="bytes", stream=self.stderr)  # type: ignore[arg-type]
+        show: Show = partial(progress, unit="bytes", stream=self.stderr)
         failed = 0
         for run in self._runs(options, show):
             self.stdout.write(_sentence(run))
