@@ -56,15 +56,6 @@ class CustomerAdmin(ModelAdmin[Customer]):
 
     actions_detail = ["new_contract"]
 
-    def get_urls(self) -> list[URLPattern]:
-        page = self.admin_site.admin_view(self.explorer)
-        return [path("usage/", page, name="contracts_usage"), *super().get_urls()]
-
-    def explorer(self, request: HttpRequest) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        return explorer_page(request, {**self.admin_site.each_context(request), "title": "Usage explorer"})
-
     @action(  # type: ignore[untyped-decorator]
         description="New contract", permissions=["contracts.add_contract"], icon="add"
     )
@@ -110,13 +101,22 @@ class CustomerKeyAdmin(ModelAdmin[CustomerKey]):
     list_select_related = ["customer"]
 
     def get_urls(self) -> list[URLPattern]:
-        page = self.admin_site.admin_view(self.unclaimed)
-        return [path("unclaimed/", page, name="contracts_unclaimed"), *super().get_urls()]
+        # Pages of their own in the sidebar: below the customers' address they would light up that entry too.
+        pages = [
+            path("unclaimed/", self.admin_site.admin_view(self.unclaimed), name="contracts_unclaimed"),
+            path("usage/", self.admin_site.admin_view(self.explorer), name="contracts_usage"),
+        ]
+        return [*pages, *super().get_urls()]
+
+    def explorer(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return explorer_page(request, {**self.admin_site.each_context(request), "title": "Usage explorer"})
 
     def unclaimed(self, request: HttpRequest) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        context = {**self.admin_site.each_context(request), "title": "Unclaimed usage", "opts": self.opts}
+        context = {**self.admin_site.each_context(request), "title": "Unclaimed usage"}
         return unclaimed_page(request, context, may_assign=self.has_add_permission(request))
 
     def has_change_permission(self, request: HttpRequest, obj: CustomerKey | None = None) -> bool:

@@ -41,7 +41,7 @@ class ExplorerForm(forms.Form):
     meter = forms.ModelChoiceField(Meter.objects.all(), to_field_name="key", widget=UnfoldAdminSelectWidget)
     group_by = forms.CharField(label="Split by", required=False, widget=UnfoldAdminSelectWidget)
     start = forms.DateField(label="From", widget=UnfoldAdminTextInputWidget(attrs={"type": "date"}))
-    end = forms.DateField(label="Until and with", widget=UnfoldAdminTextInputWidget(attrs={"type": "date"}))
+    end = forms.DateField(label="To and including", widget=UnfoldAdminTextInputWidget(attrs={"type": "date"}))
     window = forms.ChoiceField(
         choices=[(each, each.title()) for each in WINDOWS], widget=UnfoldAdminSelectWidget, label="By"
     )

@@ -85,8 +85,8 @@ class Bucket:
     def put(self, name: str, file: Path) -> None:
         """Write an object below the prefix; it is there whole or not at all."""
         key = "/".join(part for part in (self._prefix.rstrip("/"), name) if part)
-        with self._in_words(self._path):
-            self._client.upload_file(str(file), self._bucket, key)
+        with self._in_words(self._path), file.open("rb") as stream:
+            self._client.upload_fileobj(stream, self._bucket, key)
 
     def _is_hidden(self, key: str) -> bool:
         below = key.removeprefix(self._prefix)

@@ -13,13 +13,16 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
+from meters.archive import drop, export, restore
 from meters.models import Event, EventSource, ImportedFile, ImportRun, RejectedEvent
+from meters.partitions import month_of
 from meters.sources import s3
 from meters.sources.lines import UnreadableError
 from meters.sources.places import FoundFile
 from meters.sources.preview import first_rows_of
 from meters.sources.runs import run_source
 from tests.meters.files import HEADER, counts, import_file, quiet, rows_of
+from tests.meters.making import rolled
 
 pytestmark = pytest.mark.usefixtures("committed")
 BUCKET = "usage-logs"
@@ -248,3 +251,18 @@ def test_a_source_in_a_bucket_shows_its_first_rows_and_is_read(bucket: Any) -> N
     assert run
     assert (run.source, run.state, counts(run)) == (source, "done", (60, 0, 0, 1))
     assert RejectedEvent.objects.get().message.endswith(f"({PLACE}2.csv.gz, line 32)")
+
+
+def test_a_month_of_events_leaves_for_a_bucket_and_comes_back(bucket: Any) -> None:
+    put(bucket, "daily/1.csv", csv(30))
+    import_file(PLACE)
+    rolled()
+    month = month_of(Event.objects.values_list("time", flat=True)[0])
+    archive = export(month, f"s3://{BUCKET}/archive/")
+    drop(archive)
+    assert Event.objects.count() == 0
+    restore(archive)
+    assert Event.objects.count() == 30
+    with pytest.raises(UnreadableError, match="no such bucket"):
+        export(month, "s3://elsewhere/archive")
+    archive.delete()
