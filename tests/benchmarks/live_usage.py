@@ -29,6 +29,7 @@ from meters.models import Meter, RollupCursor
 from meters.partitions import next_month
 from tests.benchmarks import processes
 from tests.benchmarks.database import fill_dictionaries, fill_events, server_settings
+from tests.benchmarks.everything import wait_for_roller
 from tests.benchmarks.made_contracts import make_contracts
 from tests.benchmarks.made_meters import make_meters
 from tests.benchmarks.processes import measure
@@ -174,10 +175,11 @@ def _under_load(options: "Options", reader: _Reader, month: datetime) -> tuple[l
             connections=16,
             rate=LOAD / BATCH,
         )
+        wait_for_roller(options.url, month)
         seen: list[Seen] = []
         load = threading.Thread(target=lambda: seen.extend(measure([plan])), daemon=True)
         load.start()
-        time.sleep(8)  # until the load is prepared and runs
+        time.sleep(5)  # until the load is prepared and runs
         found: tuple[list[float], list[float]] = ([], [])
         while load.is_alive() and len(found[0]) < 3000:
             for all_of_them, these in zip(found, reader.read(), strict=True):
