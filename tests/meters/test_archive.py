@@ -140,7 +140,10 @@ def test_a_changed_file_is_noticed(meter: Meter, tmp_path: Path) -> None:
 
 
 def test_the_commands(meter: Meter, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert months_before(at("2026-02-15")) == [MONTH]
+    # Other tests may have left partitions of their own months.
+    ended = months_before(at("2026-02-15"))
+    assert ended[-1] == MONTH
+    assert ended == sorted(ended)
     call_command("archive_events", before="2026-02-01", to=str(tmp_path), drop=True)
     call_command("archive_events", before="2026-02-01", verify=True)
     call_command("restore_events", "2026-01")
