@@ -85,7 +85,7 @@ def paths(expression: Expression) -> list[str]:
 def evaluate(expression: Expression, read: Callable[[str], Decimal | None]) -> Decimal | None:
     """The value for one event. `read` gives 0 for a property that is missing, None for one that is no number."""
     found = _evaluate(expression, read)
-    if found is None or abs(found) >= RESULT_BELOW:
+    if found is None or found.copy_abs() >= RESULT_BELOW:
         return None
     return found.quantize(Decimal(1).scaleb(-RESULT_PLACES), context=EXACT)
 
@@ -111,7 +111,8 @@ def _evaluate(expression: Expression, read: Callable[[str], Decimal | None]) -> 
 def _divide(left: Decimal, right: Decimal) -> Decimal | None:
     if not right:
         return None
-    above, below = abs(left).scaleb(QUOTIENT_PLACES, EXACT), abs(right)
+    # abs() would round to the caller's context.
+    above, below = left.copy_abs().scaleb(QUOTIENT_PLACES, EXACT), right.copy_abs()
     doubled = EXACT.add(EXACT.multiply(Decimal(2), above), below)
     size = EXACT.divide_int(doubled, EXACT.multiply(Decimal(2), below)).scaleb(-QUOTIENT_PLACES, EXACT)
     return size if left.is_signed() == right.is_signed() else EXACT.minus(size)

@@ -61,9 +61,11 @@ def simulate(path: Path, *, fails: bool = False) -> list[dict[str, Any]]:
 
 
 def databases() -> set[str]:
+    """The scratch databases of this test's own database: other processes of the run have theirs."""
+    own = str(connection.settings_dict["NAME"]).partition("_scratch_")[0][:22]
     with connection.cursor() as cursor:
         cursor.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", ["%scratch%"])
-        return {name for (name,) in cursor.fetchall()}
+        return {name for (name,) in cursor.fetchall() if name.startswith(own)}
 
 
 @pytest.mark.django_db

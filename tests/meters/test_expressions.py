@@ -52,6 +52,10 @@ def test_no_value(text: str) -> None:
     assert result(text) is None
 
 
+def test_a_quotient_of_a_long_number_is_exact() -> None:
+    assert evaluate(parse("long / 1"), {"long": Decimal("9" * 100)}.get) == Decimal("9" * 100)
+
+
 @pytest.mark.parametrize(
     ("text", "position", "message"),
     [
