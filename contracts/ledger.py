@@ -45,7 +45,14 @@ def post(
         if left + amount < 0:
             raise RuleError(f"{balance} has {left} left; {amount} would take it below zero.", path="amount")
         LedgerEntry.objects.create(
-            contract=contract, balance=balance, segment=segment, kind=kind, amount=amount, at=at, source=source
+            customer_id=contract.customer_id,
+            contract=contract,
+            balance=balance,
+            segment=segment,
+            kind=kind,
+            amount=amount,
+            at=at,
+            source=source,
         )
     return True
 

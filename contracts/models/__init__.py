@@ -1,7 +1,7 @@
 """What was agreed, and with whom: customers and their keys, contracts, billing periods, balances and their ledger."""
 
 from contracts.models.contracts import PERIOD_FIELDS, SCHEDULING, Anchor, BillingPeriod, Contract, Every
-from contracts.models.customers import Customer, CustomerKey, timezone_name
+from contracts.models.customers import Customer, CustomerKey, Payer, timezone_name
 from contracts.models.ledger import LedgerEntry
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "CustomerKey",
     "Every",
     "LedgerEntry",
+    "Payer",
     "timezone_name",
 ]

@@ -47,6 +47,14 @@ class Contract(models.Model):
     key = key_field()
     name = models.CharField(max_length=200, blank=True)
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="contracts")
+    renews = models.OneToOneField(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="renewal",
+        help_text="The contract this one goes on from: what is left of its commits may roll over into this one.",
+    )
     rate_card = models.ForeignKey(RateCard, on_delete=models.PROTECT, related_name="contracts")
     currency = models.CharField(
         max_length=3,

@@ -26,6 +26,11 @@ def _time_zones() -> set[str]:
     return available_timezones()
 
 
+class Payer(models.TextChoices):
+    PARENT = "parent", "The parent customer"
+    SELF = "self", "The customer itself"
+
+
 @tracked()
 class Customer(models.Model):
     """Who is billed. Usage events name a customer by its key or by any of its aliases."""
@@ -46,6 +51,26 @@ class Customer(models.Model):
         blank=True,
         validators=[MinValueValidator(0), MaxValueValidator(1)],
         help_text="As a fraction: 0.19 for 19%. Empty: no tax.",
+    )
+    parent = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="children",
+        help_text="The customer this one belongs to: its commits and credits are shared with those below it.",
+    )
+    payer = models.CharField(
+        "invoices go to",
+        max_length=10,
+        choices=Payer,
+        default=Payer.PARENT,
+        help_text="Without a parent a customer pays itself.",
+    )
+    funds = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Commits and credits that contracts of this customer and of those below it share.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -59,6 +59,14 @@ class Invoice(models.Model):
     status = models.CharField(max_length=20, choices=Status, default=Status.DRAFT)
     number = models.CharField(max_length=60, unique=True, null=True, blank=True)
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="invoices")
+    payer = models.ForeignKey(
+        Customer,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="invoices_to_pay",
+        help_text="Whom it is addressed to, if not the customer: the customer above it that pays.",
+    )
     contract = models.ForeignKey(Contract, on_delete=models.PROTECT, related_name="invoices")
     period = models.ForeignKey(
         BillingPeriod,
@@ -158,6 +166,10 @@ class Invoice(models.Model):
 
     def __str__(self) -> str:
         return self.number or f"{self.get_status_display()} for {self.customer}"
+
+    @property
+    def paid_by(self) -> Customer:
+        return self.payer or self.customer
 
     @property
     def frozen(self) -> bool:
