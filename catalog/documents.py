@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 import msgspec
@@ -86,10 +87,19 @@ def write(document: Any) -> Any:
             return document
 
 
+def written_out(written: Any) -> str:
+    """A document as `write` gives it, as the text of a file."""
+    return msgspec.json.encode(written).decode()
+
+
+# Looking at a struct's annotations costs more than writing it.
+_fields = cache(msgspec.structs.fields)
+
+
 def _write_struct(document: msgspec.Struct) -> dict[str, Any]:
     config = document.__struct_config__
     written: dict[str, Any] = {str(config.tag_field): config.tag} if config.tag is not None else {}
-    for field in msgspec.structs.fields(document):
+    for field in _fields(type(document)):
         value = getattr(document, field.name)
         default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
         if value != default or default is msgspec.NODEFAULT:

@@ -17,10 +17,11 @@ from django.utils import timezone
 
 from contracts.billing_periods import write_periods
 from contracts.models import BillingPeriod, Contract
-from invoicing.drafts import STATEMENT_FIELDS, apply_statement, build, current, draft_invoice, write_lines
+from invoicing.draft_rows import write_anew, write_drafts
+from invoicing.drafts import build, current
 from invoicing.fees import due_fees, next_fees_at
 from invoicing.inputs import Terms
-from invoicing.models import Invoice, InvoiceLine, Status
+from invoicing.models import Invoice, Status
 
 CHUNK = 500
 
@@ -89,15 +90,13 @@ def _close_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) -
         ]
         terms = Terms(with_fees)
         built = build(periods, due_fees(terms, with_fees, as_of))
-        drafts = [(draft_invoice(each), each.statement) for each in built]
-        Invoice.objects.bulk_create([invoice for invoice, _ in drafts])
-        write_lines(drafts)
+        write_drafts(built)
         BillingPeriod.objects.filter(pk__in=[period.pk for period in periods]).update(closed_at=timezone.now())
         for each in with_fees:
             Contract.objects.filter(pk=each.pk).update(next_fees_at=next_fees_at(terms, each, as_of))
     summary.closed += len(periods)
-    summary.scheduled += len(drafts) - len(periods)
-    for _, statement in drafts:
+    summary.scheduled += len(built) - len(periods)
+    for statement in (each.statement for each in built):
         summary.totals[statement.currency] += statement.total
     return len(periods)
 
@@ -139,18 +138,16 @@ def _review_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) 
             .order_by("pk")
             .select_for_update(skip_locked=True, of=("self",))[:CHUNK]
         )
+        for draft in drafts:
+            draft.status = Status.IN_REVIEW
         rebuild(drafts)
-        Invoice.objects.filter(pk__in=[draft.pk for draft in drafts]).update(status=Status.IN_REVIEW)
     summary.reviewed += len(drafts)
     return len(drafts)
 
 
 def rebuild(invoices: list[Invoice]) -> None:
-    """Write the lines and totals of open invoices anew from terms and usage as they stand. The rows must be locked."""
+    """Write the lines and totals of open invoices anew from terms and usage as they stand, and their status. The rows
+    must be locked.
+    """
     now = current(invoices)
-    rebuilt = [(invoice, now[invoice.pk]) for invoice in invoices]
-    InvoiceLine.objects.filter(invoice__in=invoices).delete()
-    for invoice, statement in rebuilt:
-        apply_statement(invoice, statement)
-    Invoice.objects.bulk_update(invoices, STATEMENT_FIELDS, batch_size=CHUNK)
-    write_lines(rebuilt)
+    write_anew([(invoice, now[invoice.pk]) for invoice in invoices])

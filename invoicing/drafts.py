@@ -1,41 +1,25 @@
-"""Statements of billing periods and due fees, written down as draft invoices or looked at as they would be now."""
+"""Statements of billing periods and due fees as they are now, from the terms and the usage there is."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
-from djmoney.money import Money
-
-from billing_project.decimals import plain
 from catalog.money import ZERO, add
-from catalog.price_format import price_as_dict
 from contracts.balances import Drawn
 from contracts.billing_periods import period_at
 from contracts.models import BillingPeriod, Contract
 from contracts.scheduled import Due
+from invoicing.draft_rows import Built
 from invoicing.fees import DueFees, due_fees
 from invoicing.inputs import Terms, gather
-from invoicing.models import OPEN, Invoice, InvoiceLine
-from invoicing.statement import Line, Statement, StatementInputs, build_scheduled, build_statement
+from invoicing.models import OPEN, Invoice
+from invoicing.statement import Statement, StatementInputs, build_scheduled, build_statement
 from meters.periods import Period
 
-ZERO_AFTER_USAGE = "Nothing was charged although there was usage."
-UNRATED = "Some usage has no rate: add one to the rate card."
 USAGE_FIRST, THEN_FEES = 0, 1
 Place = tuple[datetime, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A statement, and what it is for: a billing period, or the fees due at an instant."""
-
-    contract: Contract
-    statement: Statement
-    period: BillingPeriod | None = None
-    scheduled_at: datetime | None = None
 
 
 def statements(periods: Sequence[BillingPeriod]) -> list[Statement]:
@@ -163,111 +147,3 @@ def _scheduled_now(invoice: Invoice) -> Statement:
         return each.statement
     empty = Terms([contract]).inputs(contract, Period(invoice.starting_at, invoice.ending_before))
     return build_scheduled(replace(empty, balances=()), Due())
-
-
-def draft_invoice(built: Built) -> Invoice:
-    """An unsaved draft of a statement."""
-    contract, statement = built.contract, built.statement
-    invoice = Invoice(
-        kind=statement.kind,
-        customer=contract.customer,
-        contract=contract,
-        period=built.period,
-        scheduled_at=built.scheduled_at,
-        starting_at=statement.period.starting_at,
-        ending_before=statement.period.ending_before,
-        net_days=contract.net_days,
-    )
-    apply_statement(invoice, statement)
-    return invoice
-
-
-def apply_statement(invoice: Invoice, statement: Statement) -> None:
-    """Set totals, draws and what needs a look from a statement; lines are written by `write_lines`."""
-    invoice.subtotal = Money(statement.subtotal, statement.currency)
-    invoice.discount = statement.discount
-    invoice.credits_applied = statement.credits_applied
-    invoice.tax = statement.tax
-    invoice.already_invoiced = statement.already_invoiced
-    invoice.total = Money(statement.total, statement.currency)
-    invoice.unrated = [
-        {"product": row.product, "group": dict(row.group), "quantity": plain(row.quantity)} for row in statement.unrated
-    ]
-    invoice.draws = [{**asdict(draw), "amount": plain(draw.amount)} for draw in statement.draws]
-    used = any(line.events for line in statement.lines)
-    invoice.attention = [
-        *([UNRATED] if statement.unrated else []),
-        *([ZERO_AFTER_USAGE] if used and not statement.subtotal else []),
-    ]
-
-
-STATEMENT_FIELDS = [
-    "subtotal",
-    "discount",
-    "credits_applied",
-    "tax",
-    "already_invoiced",
-    "total",
-    "unrated",
-    "draws",
-    "attention",
-]
-
-
-def write_lines(invoices: Iterable[tuple[Invoice, Statement]]) -> None:
-    """Write the lines of saved invoices, in one insert for all of them."""
-    InvoiceLine.objects.bulk_create(
-        [
-            invoice_line(invoice, position, line)
-            for invoice, statement in invoices
-            for position, line in enumerate(statement.lines, start=1)
-        ],
-        batch_size=2000,
-    )
-
-
-def invoice_line(invoice: Invoice, position: int, line: Line) -> InvoiceLine:
-    return InvoiceLine(
-        invoice=invoice,
-        position=position,
-        kind=line.kind,
-        product=line.product,
-        name=line.name,
-        group=dict(line.group),
-        starting_at=line.period.starting_at,
-        ending_before=line.period.ending_before,
-        meter=line.meter,
-        aggregation=line.aggregation,
-        events=line.events,
-        quantity=line.quantity,
-        billed_quantity=line.billed_quantity,
-        prior_quantity=line.prior_quantity,
-        unit_amount=line.unit_amount,
-        amount=line.amount,
-        amount_exact=line.amount_exact,
-        tiers=[{name: plain(value) for name, value in asdict(tier).items()} for tier in line.tiers],
-        source=line.source[:300],
-        rate=line.rate,
-        price=price_as_dict(line.price) if line.price is not None else None,
-        unit=line.unit,
-        balance=line.balance or "",
-        segment=line.segment,
-        share=line.share,
-        subscription=line.subscription,
-    )
-
-
-def same_as_written(invoice: Invoice, statement: Statement) -> bool:
-    """Whether the stored lines are what the statement says now."""
-    expected = [_comparable(invoice_line(invoice, i, line)) for i, line in enumerate(statement.lines, start=1)]
-    return expected == [_comparable(line) for line in invoice.lines.order_by("position")] and len(
-        invoice.unrated
-    ) == len(statement.unrated)
-
-
-def _comparable(line: InvoiceLine) -> dict[str, Any]:
-    return {
-        field.attname: getattr(line, field.attname)
-        for field in InvoiceLine._meta.concrete_fields
-        if field.attname not in ("id", "invoice_id")
-    }

@@ -17,7 +17,8 @@ from billing_project.errors import ConflictError, RuleError
 from contracts.ledger import post, post_ends, post_starts
 from contracts.models import Customer, LedgerEntry
 from invoicing.close import rebuild
-from invoicing.drafts import current, same_as_written
+from invoicing.draft_rows import same_as_written
+from invoicing.drafts import current
 from invoicing.models import OPEN, Invoice, Status
 from invoicing.numbering import next_number
 

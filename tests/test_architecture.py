@@ -31,6 +31,7 @@ FOUNDATION = {
     "models",
     "progress",
     "roles",
+    "rows",
     "scratch",
 }
 ROOF = {"asgi", "demo", "management", "settings", "urls", "wsgi"}

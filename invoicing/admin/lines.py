@@ -13,7 +13,7 @@ from catalog.group_values import group_text
 from catalog.models import Product, Rate
 from contracts.models import Contract
 from contracts.period_text import period_text
-from invoicing.drafts import invoice_line
+from invoicing.draft_rows import draft_line
 from invoicing.models import Invoice, InvoiceLine
 from invoicing.statement import Statement
 from meters.models import Meter
@@ -57,7 +57,7 @@ class ShownUnrated:
 
 def statement_lines(statement: Statement) -> list[InvoiceLine]:
     """The lines of a statement as an invoice would hold them, not saved."""
-    return [invoice_line(Invoice(), position, line) for position, line in enumerate(statement.lines, start=1)]
+    return [draft_line(Invoice(), position, line) for position, line in enumerate(statement.lines, start=1)]
 
 
 def shown_lines(lines: Sequence[InvoiceLine], zone: ZoneInfo) -> list[ShownLine]:

@@ -11,7 +11,8 @@ from contracts.billing_periods import period_at
 from contracts.models import BillingPeriod, Contract
 from contracts.period_text import day_text, period_text
 from invoicing.admin.lines import shown_lines, shown_unrated, statement_lines
-from invoicing.drafts import Built, build, current, draft_invoice, with_terms
+from invoicing.draft_rows import Built, draft_invoice
+from invoicing.drafts import build, current, with_terms
 from invoicing.models import Invoice, Status
 
 

@@ -14,7 +14,8 @@ from contracts.unclaimed import unclaimed_usage
 from invoicing.billing_file.amounts import instant, money, quantity
 from invoicing.billing_file.balance_results import balance_rows
 from invoicing.close import grace
-from invoicing.drafts import build, draft_invoice, invoice_line
+from invoicing.draft_rows import draft_invoice, draft_line
+from invoicing.drafts import build
 from invoicing.fees import due_fees
 from invoicing.inputs import Terms
 from invoicing.models import Invoice, InvoiceLine
@@ -69,7 +70,7 @@ def _not_written(contracts: Sequence[Contract], as_of: datetime) -> Statements:
     found: Statements = []
     for built in build(periods, fees):
         invoice = draft_invoice(built)
-        lines = [invoice_line(invoice, place, line) for place, line in enumerate(built.statement.lines, start=1)]
+        lines = [draft_line(invoice, place, line) for place, line in enumerate(built.statement.lines, start=1)]
         found.append((invoice, lines))
     return found
 
