@@ -11,43 +11,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from catalog.price_format import PriceError, parse_price, price_as_dict
-
-CHOICES = {
-    "per_unit": "Per unit",
-    "package": "Package (started packages)",
-    "graduated": "Graduated (each unit at the price of its tier)",
-    "volume": "Volume (all units at the price of the tier reached)",
-    "flat": "Flat fee per period",
-    "percentage": "Percentage of the metered amount",
-    "graduated_percentage": "Graduated percentage",
-    "dynamic": "The metered amount itself",
-}
-ALL = tuple(CHOICES)
-# Field of the format: its label, and the models that have it.
-AMOUNTS = {
-    "size": ("Units per package", ("package",)),
-    "unit_amount": ("Price per unit", ("per_unit",)),
-    "amount": ("Amount", ("package", "flat")),
-    "free_units": ("Free units", ("per_unit", "package")),
-    "percent": ("Percent", ("percentage",)),
-    "fixed_amount": ("Fee per event", ("percentage",)),
-    "free_events": ("Free events", ("percentage",)),
-    "free_amount": ("Free amount", ("percentage",)),
-    "minimum_per_event": ("At least, per event", ("percentage",)),
-    "maximum_per_event": ("At most, per event", ("percentage",)),
-    "multiplier": ("Times", ("dynamic",)),
-    "minimum": ("At least, per period", ALL),
-    "maximum": ("At most, per period", ALL),
-}
-TIER_COLUMNS = {
-    "up_to": ("Up to", ("graduated", "volume", "graduated_percentage")),
-    "unit_amount": ("Price per unit", ("graduated", "volume")),
-    "percent": ("Percent", ("graduated_percentage",)),
-    "flat_amount": ("Flat fee", ("graduated", "volume", "graduated_percentage")),
-    "size": ("Per started", ("graduated", "volume")),
-}
-TIERED = TIER_COLUMNS["up_to"][1]
-PLACEHOLDERS = {"up_to": "no limit", "size": "1", "multiplier": "1", "minimum": "", "maximum": ""}
+from catalog.price_words import AMOUNTS, CHOICES, PLACEHOLDERS, TIER_COLUMNS, TIERED
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ from django.forms import BaseInlineFormSet
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing_project.forms import InstantField, currency_input, timezone_input
+from contracts.catalog_terms import catalog_of
+from contracts.deal_field import DealField, deal_text, read_deal
+from contracts.deal_format import DealError, Fault
 from contracts.models import Anchor, Contract, Customer, CustomerKey, timezone_name
 from meters.periods import local_midnight
 
@@ -43,6 +46,9 @@ class ContractForm(forms.ModelForm[Contract]):
         local=True, required=False, help_text="The first day that is no longer part of it. Empty: open."
     )
 
+    deal = DealField(required=False)
+    deal_faults: tuple[Fault, ...] = ()
+
     class Meta:
         model = Contract
         fields = [
@@ -58,8 +64,10 @@ class ContractForm(forms.ModelForm[Contract]):
             "billing_anchor",
             "anchor_date",
             "net_days",
+            "shadow",
+            "deal",
         ]
-        labels = {"timezone": "Time zone"}
+        labels = {"timezone": "Time zone", "shadow": "Shadow contract"}
         widgets = {"timezone": timezone_input(), "currency": currency_input()}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -68,6 +76,8 @@ class ContractForm(forms.ModelForm[Contract]):
             for name in ("starting_at", "ending_before"):
                 instant = getattr(self.instance, name)
                 self.initial[name] = instant.astimezone(self.instance.zone).replace(tzinfo=None) if instant else None
+        if isinstance(deal := self.initial.get("deal") or {}, dict):
+            self.initial["deal"] = deal_text(deal, self.instance.zone if self.instance.pk else ZoneInfo("UTC"))
 
     def clean(self) -> dict[str, Any]:
         terms = super().clean() or self.cleaned_data
@@ -77,7 +87,28 @@ class ContractForm(forms.ModelForm[Contract]):
         for name in ("starting_at", "ending_before"):
             if terms.get(name):
                 terms[name] = _in_zone(terms[name], zone)
+        if "deal" in terms:
+            self._clean_deal(terms, zone)
         return terms
+
+    def _clean_deal(self, terms: dict[str, Any], zone: ZoneInfo) -> None:
+        if self.add_prefix("deal") not in self.data:
+            terms["deal"] = self.instance.deal  # a page that does not show the deal leaves it as it is
+            return
+        card = terms.get("rate_card")
+        try:
+            deal = read_deal(terms["deal"], zone, catalog_of(card) if card else None)
+            faults = self.frozen_faults(deal)
+            if faults:
+                raise DealError(faults)
+            terms["deal"] = deal
+        except DealError as error:
+            self.deal_faults = error.faults
+            self.add_error("deal", [str(fault) for fault in error.faults])
+
+    def frozen_faults(self, deal: dict[str, Any]) -> list[Fault]:
+        """What the deal changes although it is billed already; the floor that bills knows."""
+        return []
 
     def _zone(self, terms: dict[str, Any]) -> ZoneInfo:
         customer = terms.get("customer") or (self.instance.customer if self.instance.customer_id else None)
