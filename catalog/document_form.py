@@ -4,7 +4,8 @@ The description is made from the same structs that read the document, and adds o
 suggest, when a field applies. `catalog/document.js` draws it. What is right or wrong is said by the reader, by path.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -18,18 +19,21 @@ from billing_project.decimals import plain
 @dataclass(frozen=True, slots=True)
 class Word:
     """How people call a field. `suggest` names a list to choose from; `shown_if` names fields and the values that make
-    this one apply; `options` are the labels of choices, in their order.
+    this one apply, `only_known` that it does so only when there is something to suggest; `options` are the labels of
+    choices, in their order.
     """
 
     label: str
     help: str = ""
     placeholder: str = ""
     suggest: str = ""
+    only_known: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     shown_if: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-# By name of a struct, then of a field; the empty field is the struct itself. A base's words hold for those made of it.
+# By name of a struct, then of a field, in the order of the form; the empty field is the struct itself. A base's words
+# hold for the structs made of it, after their own.
 Words = Mapping[str, Mapping[str, Word]]
 
 
@@ -45,8 +49,15 @@ def _add(struct: inspect.StructType, words: Words, types: dict[str, Any]) -> str
     if name not in types:
         own = _word(struct.cls, "", words)
         types[name] = {"label": own.label, "help": own.help, "tag_field": struct.tag_field, "tag": struct.tag}
-        types[name]["fields"] = [_field(struct.cls, each, words, types) for each in struct.fields]
+        types[name]["fields"] = [
+            _field(struct.cls, each, words, types) for each in sorted(struct.fields, key=_order(struct.cls, words))
+        ]
     return name
+
+
+def _order(cls: type, words: Words) -> Callable[[inspect.Field], int]:
+    named = list(dict.fromkeys(name for base in cls.__mro__ for name in words.get(base.__name__, {})))
+    return lambda each: named.index(each.name) if each.name in named else len(named)
 
 
 def _field(cls: type, each: inspect.Field, words: Words, types: dict[str, Any]) -> dict[str, Any]:
@@ -59,6 +70,7 @@ def _field(cls: type, each: inspect.Field, words: Words, types: dict[str, Any]) 
         "required": each.required,
         "placeholder": word.placeholder or _text_of(each.default),
         "suggest": word.suggest,
+        "only_known": word.only_known,
         "shown_if": {name: list(values) for name, values in word.shown_if.items()},
         **_kind(inner, words, types),
     }
@@ -148,3 +160,22 @@ def _text_of(default: Any) -> str:
     if isinstance(default, bool):
         return ""
     return plain(default) if isinstance(default, Decimal) else str(default) if isinstance(default, int) else ""
+
+
+def place_text(form: Mapping[str, Any], path: str) -> str:
+    """Where in a document, as its form calls it: `overrides[1].price.tiers[0].up_to` is price overrides 2, price,
+    tiers 1, up to.
+    """
+    words, types, kinds = [], form["types"], [form["root"]]
+    for name, number in re.findall(r"([^.\[\]]+)(?:\[(\d+)])?", path):
+        found = [field for kind in kinds for field in _fields_of(types, kind) if field["name"] == name]
+        label = found[0]["label"] if found else name
+        words.append(f"{label} {int(number) + 1}" if number else label)
+        kinds = [field["type"] for field in found if "type" in field]
+    first, rest = words[:1], [word[:1].lower() + word[1:] for word in words[1:]]
+    return ", ".join([*first, *rest])
+
+
+def _fields_of(types: Mapping[str, Any], kind: str) -> Iterator[Mapping[str, Any]]:
+    for name in types[kind].get("variants", {"": kind}).values():
+        yield from types[name]["fields"]

@@ -9,15 +9,17 @@ from zoneinfo import ZoneInfo
 from django import forms
 from django.core.exceptions import ValidationError
 
+from catalog.document_form import place_text
 from catalog.models import Product, RateCard
 from contracts.deal_dates import read_document, shown_document
 from contracts.deal_format import Catalog, DealError, Fault, deal_as_dict, parse_deal
+from contracts.deal_words import deal_form
 from meters.models import Meter
 
 NUMBER_EXPECTED = ("decimal", "`int", "`float")
 
 
-class DealField(forms.CharField):
+class DealField(forms.Field):
     """The document as JSON, its instants as local times. Cleaned: the document, not read yet."""
 
     widget = forms.Textarea
@@ -34,12 +36,6 @@ class DealField(forms.CharField):
         if not isinstance(written, dict):
             raise ValidationError('Write the deal as an object: {"commits": []}.', code="json")
         return written
-
-    def validate(self, value: Any) -> None:
-        """An empty deal is one too."""
-
-    def run_validators(self, value: Any) -> None:
-        """Those of texts mean nothing here."""
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         try:
@@ -69,7 +65,11 @@ def spoken(fault: Fault) -> dict[str, str]:
         message = "give a key without spaces at its ends"
     elif fault.code == "missing":
         message = "is needed"
-    return {"path": fault.path, "message": f"{message[:1].upper()}{message[1:]}."}
+    return {
+        "path": fault.path,
+        "place": place_text(deal_form(), fault.path),
+        "message": f"{message[:1].upper()}{message[1:]}.",
+    }
 
 
 def faults_by_path(error: DealError) -> list[dict[str, str]]:

@@ -1,5 +1,6 @@
 """A deal in the words of the screen: labels, help, what to suggest and when a field applies. Pure."""
 
+from functools import cache
 from typing import Any
 
 from catalog.document_form import Word, Words, describe
@@ -8,9 +9,11 @@ from contracts.deal import Deal
 
 EVERY = {"": "Billing period", "day": "Day", "week": "Week", "month": "Month", "quarter": "Quarter", "year": "Year"}
 RATE = {"list": "List rate", "commit": "Commit rate"}
-UNIT = Word("Pricing unit", "A unit of the rate card, such as credits. Empty: money.", suggest="units")
+UNIT = Word("Pricing unit", "A unit of the rate card, such as credits. Empty: money.", suggest="units", only_known=True)
 FROM = Word("From", "The first day. Empty: from the start of the contract.")
 UNTIL = Word("Until before", "The first day that is no longer part of it. Empty: open.")
+KEY = Word("Key", "Names it on the ledger and in overrides. It stays.")
+NAME = Word("Name", "As it stands on the invoice. Empty: the key.")
 SCOPE = Word("Applies to", "Nothing named: everything.")
 OVERAGE = Word("Overage at rate ×", "Usage in its scope past the commit costs its rate times this.", placeholder="1")
 
@@ -53,8 +56,8 @@ WORDS: Words = {
         "of": Word("Of", options={"original": "the original amount, at most", "remaining": "what remains"}),
     },
     "Funds": {
-        "key": Word("Key", "Names it on the ledger and in overrides. It stays."),
-        "name": Word("Name", "As it stands on the invoice. Empty: the key."),
+        "key": KEY,
+        "name": NAME,
         "priority": Word("Priority", "The lowest number is used first."),
         "scope": Word("Pays for", "Nothing named: everything."),
         "rollover": Word("Rollover", "What is left at the end moves into the next window."),
@@ -62,9 +65,12 @@ WORDS: Words = {
     },
     "Commit": {
         "": Word("Commit"),
+        "key": KEY,
+        "name": NAME,
         "kind": Word(
             "Kind",
-            options={"prepaid": "Prepaid: billed, then used up", "postpaid": "Postpaid: trued up at the end"},
+            "Prepaid is billed and then used up; postpaid is trued up at its end.",
+            options={"prepaid": "Prepaid", "postpaid": "Postpaid"},
         ),
         "access": Word("Can be used", "Amounts, and when each can be used."),
         "invoices": Word("Is billed", "Nothing: complimentary. A postpaid commit has one at most: its true-up."),
@@ -77,6 +83,8 @@ WORDS: Words = {
     "Credit": {"": Word("Credit"), "access": Word("Can be used", "Amounts, and when each can be used.")},
     "RecurringCredit": {
         "": Word("Recurring credit"),
+        "key": KEY,
+        "name": NAME,
         "amount": Word("Amount each period"),
         "every": Word("Every", options=EVERY),
         "starting_at": FROM,
@@ -91,10 +99,15 @@ WORDS: Words = {
             },
         ),
         "periods": Word("Can be used for", "So many periods, its own counted."),
-        "per_seat_of": Word("Per seat of", "The amount is for each seat of a subscription.", suggest="subscriptions"),
+        "per_seat_of": Word(
+            "Per seat of", "The amount is for each seat of a subscription.", suggest="subscriptions", only_known=True
+        ),
     },
     "RecurringCommit": {
         "": Word("Recurring commit"),
+        "key": KEY,
+        "name": NAME,
+        "amount": Word("Amount each period"),
         "invoice_amount": Word("Billed each period", "Empty: the amount."),
         "rate": Word("Pays at", options=RATE),
         "overage_multiplier": OVERAGE,
@@ -102,7 +115,7 @@ WORDS: Words = {
     "OverrideTerms": {
         "scope": SCOPE,
         "target": Word("Instead of", options=RATE),
-        "for_commits": Word("Only while paid by", "Keys of commits.", suggest="commits"),
+        "for_commits": Word("Only while paid by", "Keys of commits.", suggest="commits", only_known=True),
     },
     "Multiplier": {
         "": Word("Rate × a factor"),
@@ -163,7 +176,9 @@ WORDS: Words = {
         "recharge_to": Word("Fill it up to"),
         "unit": UNIT,
         "paid_fraction": Word("Fraction that is charged", "1: all of it."),
-        "excluded": Word("Without", "Keys of commits and credits that do not count.", suggest="balances"),
+        "excluded": Word(
+            "Without", "Keys of commits and credits that do not count.", suggest="balances", only_known=True
+        ),
     },
     "EntitlementTerms": {"feature": Word("Feature", "Its key, as the product asks for it.")},
     "Switch": {"": Word("On or off"), "enabled": Word("On")},
@@ -175,9 +190,7 @@ WORDS: Words = {
         "soft": Word("Soft", "Past it the feature still works."),
         "reset": Word(
             "Counted anew each",
-            options={
-                each: each.capitalize() for each in ("minute", "hour", "day", "week", "month", "quarter", "year")
-            }
+            options={each: each.capitalize() for each in ("minute", "hour", "day", "week", "month", "quarter", "year")}
             | {"never": "Never"},
         ),
         "where": Word("Only group values", suggest="group_keys"),
@@ -200,6 +213,7 @@ OWN_TERMS = {
 }
 
 
+@cache
 def deal_form() -> dict[str, Any]:
     """The description of the deal's form, with its tabs. A part that no tab names stands on the last one."""
     named = {part for parts in TABS.values() for part in parts}

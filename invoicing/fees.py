@@ -59,7 +59,8 @@ def next_fees_at(terms: Terms, contract: Contract, as_of: datetime) -> datetime 
 
 
 def _billed(contracts: Sequence[Contract], leaving_out: Collection[int]) -> Mapping[int, set[FeeKey]]:
-    lines = InvoiceLine.objects.filter(invoice__contract__in=contracts, invoice__kind="scheduled")
+    saved = [contract.pk for contract in contracts if contract.pk]
+    lines = InvoiceLine.objects.filter(invoice__contract__in=saved, invoice__kind="scheduled")
     lines = lines.exclude(invoice__status=Status.VOID).exclude(invoice__in=leaving_out)
     billed: dict[int, set[FeeKey]] = defaultdict(set)
     names = ("kind", "rate", "balance", "segment", "subscription", "product", "starting_at")

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 
 from django.db.models import Sum
@@ -28,9 +29,12 @@ DRAWING = ("draw", "void_return", "manual")
 
 
 class Terms:
-    """The terms of contracts, read once. Expects `customer` and `rate_card` selected along with each contract."""
+    """The terms of contracts, read once. Expects `customer` and `rate_card` selected along with each contract.
 
-    def __init__(self, contracts: Iterable[Contract]) -> None:
+    `drawn_before`: of what issued invoices drew, only that counts which they drew for periods before it.
+    """
+
+    def __init__(self, contracts: Iterable[Contract], drawn_before: datetime | None = None) -> None:
         self._contracts = {contract.pk: contract for contract in contracts}
         cards = {contract.rate_card_id: contract.rate_card for contract in self._contracts.values()}
         self._rates = rates_by_card(cards)
@@ -40,7 +44,7 @@ class Terms:
         self._deals = {pk: contract.parsed_deal for pk, contract in self._contracts.items()}
         self._sold = {pk: self._products_of(contract) for pk, contract in self._contracts.items()}
         self._keys = _customer_keys({contract.customer_id for contract in self._contracts.values()})
-        self._drawn = _posted_draws(self._contracts)
+        self._drawn = _posted_draws(self._contracts, drawn_before)
 
     def inputs(self, contract: Contract, period: Period, pending: Drawn | None = None) -> StatementInputs:
         """Everything but the usage. `pending` was drawn by statements that are not issued yet."""
@@ -105,13 +109,17 @@ class Asked:
     by_event: bool
 
 
-def gather(periods: Sequence[BillingPeriod], pending: Mapping[int, Drawn] | None = None) -> list[StatementInputs]:
+def gather(
+    periods: Sequence[BillingPeriod],
+    pending: Mapping[int, Drawn] | None = None,
+    drawn_before: datetime | None = None,
+) -> list[StatementInputs]:
     """The inputs of the statement of each billing period, in the same order, all usage read in one snapshot.
 
     `pending`: by period (its place), what statements that are not issued yet drew before it. Expects
     `contract.customer` and `contract.rate_card` selected along.
     """
-    terms = Terms(period.contract for period in periods)
+    terms = Terms((period.contract for period in periods), drawn_before)
     bare = [
         terms.inputs(row.contract, Period(row.starting_at, row.ending_before), (pending or {}).get(place))
         for place, row in enumerate(periods)
@@ -168,10 +176,12 @@ def _customer_keys(customers: Iterable[int]) -> dict[int, tuple[str, ...]]:
     return {customer: tuple(sorted(keys[customer])) for customer in customers}
 
 
-def _posted_draws(contracts: Iterable[int]) -> dict[int, dict[tuple[str, str], Decimal]]:
+def _posted_draws(contracts: Iterable[int], before: datetime | None) -> dict[int, dict[tuple[str, str], Decimal]]:
     """What issued invoices drew, by contract and balance."""
     drawn: dict[int, dict[tuple[str, str], Decimal]] = defaultdict(dict)
     entries = LedgerEntry.objects.filter(contract__in=list(contracts), kind__in=DRAWING)
+    if before is not None:
+        entries = entries.filter(at__lt=before)
     for row in entries.values("contract", "balance", "segment").annotate(total=Sum("amount")).order_by():
         drawn[row["contract"]][row["balance"], row["segment"]] = -row["total"]
     return drawn

@@ -13,6 +13,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import action, display
 
 from billing_project.admin import ModelAdmin, ReadOnlyInline
+from contracts.admin.deal_screen import copied_terms, deal_screen
 from contracts.billing_periods import redraw_periods
 from contracts.forms import ContractForm
 from contracts.models import PERIOD_FIELDS, BillingPeriod, Contract
@@ -63,11 +64,13 @@ class ContractAdmin(ModelAdmin[Contract]):
     fieldsets = [
         (None, {"fields": ["key", "name", "customer", "rate_card", "currency"]}),
         ("Duration", {"fields": ["starting_at", "ending_before", "timezone"]}),
-        ("Billing", {"fields": ["billing_every", "billing_anchor", "anchor_date", "net_days"]}),
+        ("Billing", {"fields": ["billing_every", "billing_anchor", "anchor_date", "net_days", "shadow"]}),
+        ("Deal", {"fields": ["deal"], "classes": ["deal"]}),
     ]
+    change_form_template = "contracts/contract_form.html"
     conditional_fields = {"anchor_date": "typeof billing_anchor == 'undefined' || billing_anchor == 'date'"}
     inlines = [BillingPeriodInline]
-    actions_detail = ["live_draft"]
+    actions_detail = ["live_draft", "copy"]
 
     def get_inlines(self, request: HttpRequest, obj: Contract | None) -> Any:
         return self.inlines if obj else []
@@ -82,7 +85,19 @@ class ContractAdmin(ModelAdmin[Contract]):
         return [
             (title, {"fields": ["span", "timezone"]}) if title == "Duration" else (title, fields)
             for title, fields in self.fieldsets
+            if title != "Deal"
         ]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        initial: dict[str, Any] = super().get_changeform_initial_data(request)
+        return {**initial, **copied_terms(request.GET.get("copy", ""))}
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context["deal"] = deal_screen(context["adminform"].form, context.get("original"))
+        rendered: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return rendered
 
     def save_model(self, request: HttpRequest, obj: Contract, form: ModelForm[Contract], change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -114,3 +129,9 @@ class ContractAdmin(ModelAdmin[Contract]):
     @action(description="Live draft", permissions=["view"], icon="receipt_long")  # type: ignore[untyped-decorator]
     def live_draft(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect("admin:invoicing_live_draft", object_id)
+
+    @action(  # type: ignore[untyped-decorator]
+        description="Copy", permissions=["contracts.add_contract"], icon="content_copy"
+    )
+    def copy(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(f"{reverse('admin:contracts_contract_add')}?copy={object_id}")

@@ -1,5 +1,5 @@
-"""The pages of invoices: review queue, invoice, live draft, document."""
+"""The pages of invoices and of what contracts bill: review queue, invoice, live draft, document."""
 
-from invoicing.admin import invoices
+from invoicing.admin import contract_page, invoices
 
-__all__ = ["invoices"]
+__all__ = ["contract_page", "invoices"]

@@ -27,6 +27,7 @@
     constructor({ description, suggestions = {}, value = {}, readOnly = false, changed = () => {} }) {
       Object.assign(this, { description, suggestions, value, readOnly, changed });
       this.hosts = [];
+      this.applying = [];
       this.faults = [];
     }
 
@@ -49,13 +50,12 @@
       if (type.variants) return this.variants(type, holder, path);
       const block = make("div", { class: "doc-fields" });
       const wanted = type.fields.filter((field) => !names || names.includes(field.name));
-      const ordered = [...wanted].sort((a, b) => SIMPLE.has(b.kind) - SIMPLE.has(a.kind));
-      const shown = ordered.map((field) => [field, this.field(field, holder, this.join(path, field.name))]);
+      const shown = wanted.map((field) => [field, this.field(field, holder, this.join(path, field.name))]);
       for (const [, element] of shown) block.append(element);
       const apply = () => {
         for (const [field, element] of shown) element.hidden = !this.applies(field, type, holder);
       };
-      block.addEventListener("change", apply);
+      this.applying.push({ block, apply });
       apply();
       return block;
     }
@@ -63,6 +63,7 @@
     applies(field, type, holder) {
       if (this.readOnly && isEmpty(holder[field.name])) return false;
       if (!isEmpty(holder[field.name])) return true;
+      if (field.only_known && !this.suggested(field.suggest).length) return false;
       return Object.entries(field.shown_if).every(([name, values]) => {
         const other = type.fields.find((each) => each.name === name);
         return values.includes(String(holder[name] ?? other?.default ?? ""));
@@ -291,12 +292,16 @@
             make("summary", {}, name, drop), inner);
         });
         const adder = this.readOnly ? null : make("button", { type: "button", class: "doc-button", onclick: add },
-          `Add ${/^[aeio]/i.test(field.label) ? "an" : "a"} ${this.singular(field).toLowerCase()}`);
+          this.adding(this.singular(field).toLowerCase()));
         host.replaceChildren(head, ...drawn, adder ?? "");
         if (focused >= 0) drawn[focused]?.querySelector("input, select")?.focus();
       };
       draw();
       return host;
+    }
+
+    adding(noun) {
+      return `Add ${/^[aeio]/.test(noun) ? "an" : "a"} ${noun}`;
     }
 
     singular(field) {
@@ -343,6 +348,8 @@
     }
 
     edited() {
+      this.applying = this.applying.filter(({ block }) => block.isConnected);
+      for (const { apply } of this.applying) apply();
       for (const name of Object.keys(this.description.own_terms ?? {})) {
         if (document.getElementById(`doc-known-${name}`)) this.listFor(name);
       }

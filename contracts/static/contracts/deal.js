@@ -11,6 +11,7 @@
     const unread = screen.querySelector("[data-deal-unread]");
     const state = screen.querySelector("[data-deal-state]");
     const shown = screen.querySelector("[data-deal-preview]");
+    const wrongs = screen.querySelector("[data-deal-wrongs]");
     const elsewhere = screen.querySelector("[data-deal-elsewhere]");
     const readOnly = screen.hasAttribute("data-read-only");
     const form = screen.closest("form");
@@ -89,8 +90,10 @@
       try {
         const answer = await fetch(url, { ...request, signal: asked.signal, headers: { Accept: "application/json" } });
         if (!answer.ok) throw new Error(`${answer.status}`);
-        const { html, faults, note } = await answer.json();
-        shown.innerHTML = html;
+        const { html, wrong, faults, note } = await answer.json();
+        wrongs.innerHTML = wrong;
+        shown.classList.toggle("deal-stale", html === null);
+        if (html !== null) shown.innerHTML = html;
         state.textContent = note;
         if (!readOnly && (faults.length || editor.faults.length)) showFaults(faults);
       } catch (error) {

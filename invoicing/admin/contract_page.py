@@ -1,0 +1,130 @@
+"""The page of a contract with what only this floor knows: a live preview of what its terms bill, and what is billed
+already and stays.
+"""
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path
+from django.utils import timezone
+
+from billing_project.errors import RuleError
+from catalog.documents import DocumentError
+from contracts.admin.contracts import ContractAdmin
+from contracts.deal_field import faults_by_path
+from contracts.deal_format import DealError, Fault, deal_as_dict
+from contracts.forms import ContractForm
+from contracts.models import Contract
+from contracts.period_text import instant_text, period_text
+from contracts.timeline import timeline
+from invoicing.admin.lines import shown_lines, shown_unrated, statement_lines
+from invoicing.billing_file.frozen import frozen_terms
+from invoicing.preview import Next, preview
+from invoicing.statement import Statement
+
+# Without these there is nothing to work out.
+NEEDED = {
+    *("customer", "rate_card", "currency", "ending_before", "timezone", "deal"),
+    *("billing_every", "billing_anchor", "anchor_date"),
+}
+
+
+class BilledContractForm(ContractForm):
+    def frozen_faults(self, deal: dict[str, Any]) -> list[Fault]:
+        if not self.instance.pk:
+            return []
+        before = deal_as_dict(self.instance.parsed_deal)
+        return frozen_terms(self.instance, before, deal) if deal != before else []
+
+
+admin.site.unregister(Contract)
+
+
+@admin.register(Contract)
+class BilledContractAdmin(ContractAdmin):
+    form = BilledContractForm
+
+    def get_urls(self) -> list[URLPattern]:
+        page = path("preview/", self.admin_site.admin_view(self.preview), name="invoicing_contract_preview")
+        return [page, *super().get_urls()]
+
+    def preview(self, request: HttpRequest) -> HttpResponse:
+        """What the form that is posted would bill; without one, what the saved contract bills. Writes nothing."""
+        if not (self.has_view_permission(request) and request.user.has_perm("invoicing.view_invoice")):
+            raise PermissionDenied
+        saved = self._saved(request)
+        if request.method != "POST":
+            return JsonResponse(_answer(saved, [], []) if saved else {})
+        form = self.get_form(request, saved, change=saved is not None)(request.POST, instance=saved or Contract())
+        if form.is_valid():
+            return JsonResponse(_answer(form.instance, [], []))
+        faults = faults_by_path(DealError(getattr(form, "deal_faults", ())))
+        wrong = [
+            f"{form.fields[name].label if name in form.fields else 'The contract'}: {text}"
+            for name, texts in form.errors.items()
+            for text in texts
+            if not (name == "deal" and faults)
+        ]
+        instance = form.instance
+        usable = not (NEEDED & form.errors.keys()) and instance.starting_at and instance.rate_card_id
+        return JsonResponse(_answer(form.instance if usable else None, wrong, faults))
+
+    def _saved(self, request: HttpRequest) -> Contract | None:
+        key = request.GET.get("contract", "")
+        if not key.isdecimal():
+            return None
+        return get_object_or_404(Contract.objects.select_related("customer", "rate_card"), pk=key)
+
+
+def _answer(contract: Contract | None, wrong: list[str], faults: list[dict[str, str]]) -> dict[str, Any]:
+    """`contract`: none when what is wrong leaves nothing to work out; the page then keeps what it showed."""
+    now = timezone.now()
+    html, note = None, "waits for what is missing"
+    if contract is not None:
+        try:
+            html = render_to_string("invoicing/contract_preview.html", _shown(contract, now))
+            note = f"as of {now.astimezone(contract.zone):%-d %b %Y %H:%M}"
+        except (RuleError, DealError, DocumentError) as refusal:
+            wrong = [*wrong, str(refusal)]
+    said = render_to_string("invoicing/contract_faults.html", {"wrong": wrong, "faults": faults})
+    return {"html": html, "wrong": said, "faults": faults, "note": note}
+
+
+def _shown(contract: Contract, now: Any) -> dict[str, Any]:
+    found = preview(contract, now)
+    zone = contract.zone
+    closed = [
+        {"row": row, "span": period_text(row.period.starting_at, row.period.ending_before, zone)}
+        for row in found.closed
+    ]
+    return {
+        "contract": contract,
+        "currency": contract.currency,
+        "running": found.running is not None,
+        "coming": [_coming(each, contract) for each in found.coming],
+        "closed": closed,
+        "of_another": any(row.by.pk != contract.pk for row in found.closed),
+        "timeline": timeline(contract.parsed_deal, contract.calendar, now),
+    }
+
+
+def _coming(each: Next, contract: Contract) -> dict[str, Any]:
+    statement: Statement = each.statement
+    zone = contract.zone
+    span = period_text(statement.period.starting_at, statement.period.ending_before, zone)
+    return {
+        "title": f"Fees due {instant_text(each.at, zone)}" if each.at else f"Usage {span}",
+        "lines": shown_lines(statement_lines(statement), zone),
+        "statement": statement,
+        "unrated": shown_unrated(
+            [
+                {"product": row.product, "group": dict(row.group), "quantity": str(row.quantity)}
+                for row in statement.unrated
+            ],
+            contract,
+        ),
+    }
