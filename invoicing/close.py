@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from billing_project.rows import update_rows
 from contracts.billing_periods import write_periods
 from contracts.models import BillingPeriod, Contract
 from invoicing.draft_rows import write_anew, write_drafts
@@ -88,12 +89,11 @@ def _close_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) -
         with_fees = [
             each for each in contracts if each.next_fees_at and each.next_fees_at <= as_of and each.pk not in unfinished
         ]
-        terms = Terms(with_fees)
-        built = build(periods, due_fees(terms, with_fees, as_of))
+        terms = Terms(contracts)
+        built = build(periods, due_fees(terms, with_fees, as_of), terms=terms)
         write_drafts(built)
         BillingPeriod.objects.filter(pk__in=[period.pk for period in periods]).update(closed_at=timezone.now())
-        for each in with_fees:
-            Contract.objects.filter(pk=each.pk).update(next_fees_at=next_fees_at(terms, each, as_of))
+        update_rows(Contract, ["next_fees_at"], [(each.pk, next_fees_at(terms, each, as_of)) for each in with_fees])
     summary.closed += len(periods)
     summary.scheduled += len(built) - len(periods)
     for statement in (each.statement for each in built):

@@ -29,16 +29,19 @@ def statements(periods: Sequence[BillingPeriod]) -> list[Statement]:
 
 
 def build(
-    periods: Sequence[BillingPeriod], fees: Sequence[DueFees] = (), leaving_out: Sequence[int] = ()
+    periods: Sequence[BillingPeriod],
+    fees: Sequence[DueFees] = (),
+    leaving_out: Sequence[int] = (),
+    terms: Terms | None = None,
 ) -> list[Built]:
     """Build statements in order of time within each contract: the earlier ones draw from its balances first.
 
     What open invoices draw counts as drawn for those that come after them, but for the invoices in `leaving_out`
-    and the ones of the periods themselves.
+    and the ones of the periods themselves. `terms` are those of all their contracts, where they were read before.
     """
+    terms = terms or Terms([*(period.contract for period in periods), *(each.contract for each in fees)])
     pending = _Pending(periods, fees, leaving_out)
-    inputs = dict(zip((period.pk for period in periods), gather(periods), strict=True))
-    terms = Terms(each.contract for each in fees) if fees else None
+    inputs = dict(zip((period.pk for period in periods), gather(periods, terms), strict=True))
     work: list[tuple[int, Place, BillingPeriod | DueFees]] = [
         *((period.contract_id, (period.ending_before, USAGE_FIRST), period) for period in periods),
         *((each.contract.pk, (each.at, THEN_FEES), each) for each in fees),
@@ -49,7 +52,7 @@ def build(
         if isinstance(item, BillingPeriod):
             statement = build_statement(_drawn_too(inputs[item.pk], drawn))
             built.append(Built(item.contract, statement, period=item))
-        elif terms is not None:
+        else:
             statement = build_scheduled(terms.inputs(item.contract, item.due.period, drawn), item.due)
             built.append(Built(item.contract, statement, scheduled_at=item.at))
         pending.add(contract, place, statement)

@@ -11,8 +11,6 @@ from contracts.models import Contract
 from contracts.scheduled import Due, scheduled_fees
 from invoicing.inputs import Terms
 from invoicing.models import InvoiceLine, Status
-from invoicing.statement import fees_of
-from meters.periods import Period
 
 FeeKey = tuple[str, ...]
 HORIZON = timedelta(days=400)
@@ -39,8 +37,7 @@ def due_fees(
     billed = _billed(contracts, leaving_out)
     found: list[DueFees] = []
     for contract in contracts:
-        inputs = terms.inputs(contract, Period(contract.starting_at, as_of + timedelta(seconds=1)))
-        for at, due in scheduled_fees(fees_of(inputs), None, as_of).items():
+        for at, due in scheduled_fees(terms.fees(contract), None, as_of).items():
             charges = [each for each in due.charges if _key_of(each.line) not in billed[contract.pk]]
             if charges or due.unrated:
                 found.append(DueFees(contract, at, Due(charges, due.unrated)))
@@ -50,8 +47,7 @@ def due_fees(
 def next_fees_at(terms: Terms, contract: Contract, as_of: datetime) -> datetime | None:
     """The next instant after `as_of` at which a fee falls due; a later look if none does for long; None if none can."""
     horizon = as_of + HORIZON
-    inputs = terms.inputs(contract, Period(min(contract.starting_at, as_of), horizon))
-    coming = scheduled_fees(fees_of(inputs), as_of, horizon)
+    coming = scheduled_fees(terms.fees(contract), as_of, horizon)
     if coming:
         return min(coming)
     over = contract.ending_before is not None and contract.ending_before <= horizon

@@ -1,7 +1,7 @@
 """Gathering what statements depend on: a fixed number of queries for any number of contracts and periods."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -17,6 +17,7 @@ from contracts.deal import Deal, Overwrite
 from contracts.models import BillingPeriod, Contract, CustomerKey, LedgerEntry
 from contracts.products import ProductTerms
 from contracts.scopes import covers_product
+from contracts.subscription_lines import Fees
 from contracts.terms import Rate
 from invoicing.statement import SliceUsage, StatementInputs, slice_instants
 from invoicing.totals import Tax
@@ -66,6 +67,16 @@ class Terms:
             tax=Tax(rate) if rate else None,
         )
 
+    def fees(self, contract: Contract) -> Fees:
+        """What the contract's recurring and scheduled fees depend on."""
+        return Fees(
+            self._deals[contract.pk],
+            contract.calendar,
+            contract.currency,
+            {product.key: product for product in self._sold[contract.pk]},
+            self._rates[contract.rate_card_id],
+        )
+
     def requests(self, contract: Contract, inputs: StatementInputs, first_key: int) -> list["Asked"]:
         """What to ask the meters for a statement, numbered from `first_key`."""
         asked: list[Asked] = []
@@ -109,21 +120,9 @@ class Asked:
     by_event: bool
 
 
-def gather(
-    periods: Sequence[BillingPeriod],
-    pending: Mapping[int, Drawn] | None = None,
-    drawn_before: datetime | None = None,
-) -> list[StatementInputs]:
-    """The inputs of the statement of each billing period, in the same order, all usage read in one snapshot.
-
-    `pending`: by period (its place), what statements that are not issued yet drew before it. Expects
-    `contract.customer` and `contract.rate_card` selected along.
-    """
-    terms = Terms((period.contract for period in periods), drawn_before)
-    bare = [
-        terms.inputs(row.contract, Period(row.starting_at, row.ending_before), (pending or {}).get(place))
-        for place, row in enumerate(periods)
-    ]
+def gather(periods: Sequence[BillingPeriod], terms: Terms) -> list[StatementInputs]:
+    """The inputs of the statement of each billing period, in the same order, all usage read in one snapshot."""
+    bare = [terms.inputs(row.contract, Period(row.starting_at, row.ending_before)) for row in periods]
     asked: list[list[Asked]] = []
     count = 0
     for row, inputs in zip(periods, bare, strict=True):

@@ -92,7 +92,7 @@ def recalculated(contract: Contract) -> list[Recalculated]:
     drawn = _waiting_draws(contract, first)
     billed = _billed(rows, contract)
     found: list[Recalculated] = []
-    for row, inputs in zip(rows, gather(as_new, drawn_before=first), strict=True):
+    for row, inputs in zip(rows, gather(as_new, terms), strict=True):
         own = row.contract_id == contract.pk
         fees = _fees_within(terms, contract, inputs.period, drawn) if own else []
         balances = [replace(each, drawn=add([each.drawn, drawn.get(each.id, ZERO)])) for each in inputs.balances]

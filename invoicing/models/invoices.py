@@ -176,6 +176,29 @@ class Invoice(models.Model):
         return self.status in FROZEN
 
 
+def _frozen_lines(verb: str, operation: pgtrigger.Operation, **tables: str) -> pgtrigger.Trigger:
+    """Refuses a statement that touches a line of an issued invoice. It looks once at all lines of the statement: a
+    close writes thousands.
+    """
+    lines = " UNION ALL ".join(f"SELECT invoice_id FROM {table}" for table in tables.values())  # noqa: S608
+    return pgtrigger.Trigger(
+        name=f"issued_{verb}_no_line",
+        level=pgtrigger.Statement,
+        when=pgtrigger.After,
+        operation=operation,
+        referencing=pgtrigger.Referencing(**tables),
+        func=f"""
+            IF EXISTS (
+                SELECT 1 FROM invoicing_invoice
+                WHERE id IN ({lines}) AND status NOT IN ('draft', 'in_review', 'approved')
+            ) THEN
+                RAISE EXCEPTION 'pgtrigger: the invoice of this line is issued; its lines cannot change';
+            END IF;
+            RETURN NULL;
+        """,  # noqa: S608
+    )
+
+
 class InvoiceLine(models.Model):
     """A line of an invoice, with everything needed to compute it again and to find its events."""
 
@@ -212,24 +235,9 @@ class InvoiceLine(models.Model):
         ordering = ["invoice", "position"]
         constraints = [models.UniqueConstraint(fields=["invoice", "position"], name="one_line_per_position")]
         triggers = [
-            pgtrigger.Trigger(
-                name="freeze_issued_lines",
-                when=pgtrigger.Before,
-                operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
-                func="""
-                    IF EXISTS (
-                        SELECT 1 FROM invoicing_invoice
-                        WHERE id IN (COALESCE(NEW.invoice_id, OLD.invoice_id), COALESCE(OLD.invoice_id, NEW.invoice_id))
-                        AND status NOT IN ('draft', 'in_review', 'approved')
-                    ) THEN
-                        RAISE EXCEPTION 'pgtrigger: the invoice of this line is issued; its lines cannot change';
-                    END IF;
-                    IF TG_OP = 'DELETE' THEN
-                        RETURN OLD;
-                    END IF;
-                    RETURN NEW;
-                """,
-            )
+            _frozen_lines("add", pgtrigger.Insert, new="written"),
+            _frozen_lines("change", pgtrigger.Update, old="written", new="also_written"),
+            _frozen_lines("delete", pgtrigger.Delete, old="written"),
         ]
 
     def __str__(self) -> str:
