@@ -1,6 +1,7 @@
 """Who changed what, read from the rows pghistory's triggers write."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -19,6 +20,23 @@ LIMIT = 200
 def tracked(**options: Any) -> Any:
     """Class decorator: every insert, update and delete of the model, however it is made, leaves a row of history."""
     return pghistory.track(pghistory.InsertEvent(), pghistory.UpdateEvent(), pghistory.DeleteEvent(), **options)
+
+
+def authored_by(actor: Any | None, reason: str = "", **more: Any) -> AbstractContextManager[Any]:
+    """What is changed within is kept with who did it and why. `actor` None: a program, or whoever is known already."""
+    known = {"user": actor.pk} if actor is not None else {}
+    given = {**known, **({"reason": reason} if reason else {}), **more}
+    return pghistory.context(**given)
+
+
+def authors_since(tracked: Model, since: datetime | None) -> set[int]:
+    """The users who changed an object after an instant (None: ever), but for those who only decided about it."""
+    model = tracked.pgh_event_model  # type: ignore[attr-defined]
+    rows = model.objects.filter(pgh_obj_id=tracked.pk, pgh_context__isnull=False).select_related("pgh_context")
+    if since is not None:
+        rows = rows.filter(pgh_created_at__gt=since)
+    contexts = [_context(row) for row in rows]
+    return {each["user"] for each in contexts if each.get("user") and not each.get("decision")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Who may do what: the four roles, as groups that a migration makes."""
+"""Who may do what: the five roles, as groups that a migration makes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,17 +12,31 @@ EDIT = ("view", "add", "change", "delete")
 # role -> app -> what it may do with the app's models
 ROLES: dict[str, dict[str, tuple[str, ...]]] = {
     "Sales ops": {"meters": EDIT, "catalog": EDIT, "contracts": EDIT, "invoicing": VIEW},
+    "Deal desk": dict.fromkeys(FLOORS, VIEW),
     "Finance": dict.fromkeys(FLOORS, VIEW),
     "Auditor": dict.fromkeys((*FLOORS, "billing_project", "auth"), VIEW),
     "Service": {},
 }
+# What editing an app does not include: how far deals may go by themselves, and changes that wait for a second person.
+RESERVED = {("contracts", "dealguardrails"), ("contracts", "amendment")}
 VERBS: dict[str, tuple[str, ...]] = {
-    "Finance": ("invoicing.approve_invoice", "invoicing.issue_invoice", "invoicing.void_invoice"),
+    "Deal desk": (
+        "contracts.approve_contract",
+        "contracts.add_dealguardrails",
+        "contracts.change_dealguardrails",
+        "contracts.delete_dealguardrails",
+    ),
+    "Finance": (
+        "contracts.approve_contract",
+        "invoicing.approve_invoice",
+        "invoicing.issue_invoice",
+        "invoicing.void_invoice",
+    ),
 }
 
 
 def make_roles(apps: Any) -> None:
-    """Set the four groups' permissions to the tables above. For migrations: later ones call it again.
+    """Set the groups' permissions to the tables above. For migrations: later ones call it again.
 
     Django makes permissions only after the last migration, so they are made here first.
     """
@@ -40,7 +54,8 @@ def make_roles(apps: Any) -> None:
 def _rights(apps: Any, role: str) -> Iterator[tuple[str, str]]:
     for app, actions in ROLES[role].items():
         for model in apps.get_app_config(app).get_models():
-            allowed = VIEW if _is_history(model) else actions
+            reserved = (app, model._meta.model_name) in RESERVED
+            allowed = VIEW if reserved or _is_history(model) else actions
             yield from ((app, f"{action}_{model._meta.model_name}") for action in allowed)
     for verb in VERBS.get(role, ()):
         app, codename = verb.split(".")

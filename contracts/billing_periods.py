@@ -6,18 +6,18 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import F, Max, Q, QuerySet
 
-from contracts.models import BillingPeriod, Contract
+from contracts.models import BillingPeriod, Contract, Standing
 from meters.periods import billing_periods
 
 
 def write_periods(until: datetime, contracts: QuerySet[Contract] | None = None) -> int:
-    """Write every missing billing period that starts at or before `until`; returns how many were new. Safe to
-    repeat.
+    """Write every missing billing period of active contracts that starts at or before `until`; returns how many were
+    new. Safe to repeat.
     """
     behind = (
         (Contract.objects.all() if contracts is None else contracts)
         .annotate(written=Max("billing_periods__ending_before"))
-        .filter(starting_at__lte=until)
+        .filter(starting_at__lte=until, status=Standing.ACTIVE)
         .filter(Q(written__isnull=True) | Q(written__lte=until))
         .filter(Q(written__isnull=True) | Q(ending_before__isnull=True) | Q(written__lt=F("ending_before")))
     )

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from billing_project.rows import update_rows
 from contracts.billing_periods import write_periods
-from contracts.models import BillingPeriod, Contract
+from contracts.models import BillingPeriod, Contract, Standing
 from invoicing.draft_rows import write_anew, write_drafts
 from invoicing.drafts import build, current
 from invoicing.fees import due_fees, next_fees_at
@@ -49,7 +49,8 @@ def grace() -> timedelta:
 
 def due_periods(as_of: datetime, contract: str | None = None) -> QuerySet[BillingPeriod]:
     """Written periods that have ended by `as_of` and have no invoice yet."""
-    due = BillingPeriod.objects.filter(closed_at__isnull=True, ending_before__lte=as_of, contract__shadow=False)
+    due = BillingPeriod.objects.filter(closed_at__isnull=True, ending_before__lte=as_of)
+    due = due.filter(contract__shadow=False, contract__status=Standing.ACTIVE)
     return due.filter(contract__key=contract) if contract else due
 
 
@@ -102,11 +103,14 @@ def _close_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) -
 
 
 def _contracts_due(as_of: datetime, contract: str | None) -> QuerySet[Contract]:
-    """Contracts with a period to close or a fee to bill. A shadow contract bills nothing."""
+    """Contracts with a period to close or a fee to bill. A shadow contract bills nothing, nor does one not agreed
+    yet.
+    """
     open_period = BillingPeriod.objects.filter(
         contract=OuterRef("pk"), closed_at__isnull=True, ending_before__lte=as_of
     )
     due = Contract.objects.filter(Exists(open_period) | Q(next_fees_at__lte=as_of), shadow=False)
+    due = due.filter(status=Standing.ACTIVE)
     return due.filter(key=contract) if contract else due
 
 

@@ -29,7 +29,7 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 
 @pytest.fixture
 def roles(db: None) -> None:
-    """The four groups. A test with real transactions empties all tables when it ends, the roles too."""
+    """The groups. A test with real transactions empties all tables when it ends, the roles too."""
     make_roles(apps)
 
 

@@ -1,19 +1,26 @@
 """What was agreed, and with whom: customers and their keys, contracts, billing periods, balances and their ledger."""
 
-from contracts.models.contracts import PERIOD_FIELDS, SCHEDULING, Anchor, BillingPeriod, Contract, Every
+from contracts.models.amendments import Amendment
+from contracts.models.contracts import PERIOD_FIELDS, SCHEDULING, Anchor, BillingPeriod, Contract, Every, Standing
 from contracts.models.customers import Customer, CustomerKey, Payer, timezone_name
 from contracts.models.ledger import LedgerEntry
+from contracts.models.offers import ContractTemplate, DealGuardrails, guardrails_in
 
 __all__ = [
     "PERIOD_FIELDS",
     "SCHEDULING",
+    "Amendment",
     "Anchor",
     "BillingPeriod",
     "Contract",
+    "ContractTemplate",
     "Customer",
     "CustomerKey",
+    "DealGuardrails",
     "Every",
     "LedgerEntry",
     "Payer",
+    "Standing",
+    "guardrails_in",
     "timezone_name",
 ]

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import RangeOperators
 from django.core.exceptions import ValidationError
@@ -33,6 +34,14 @@ class Anchor(models.TextChoices):
     CALENDAR = "calendar", "Calendar (the 1st, Monday, 1 January)"
     CONTRACT = "contract", "Start of the contract"
     DATE = "date", "A date"
+
+
+class Standing(models.TextChoices):
+    """Whether a contract is agreed. Only an active one bills."""
+
+    DRAFT = "draft", "Draft"
+    AWAITING_APPROVAL = "awaiting_approval", "Awaiting approval"
+    ACTIVE = "active", "Active"
 
 
 # The parts of a deal that bill at instants of their own.
@@ -81,6 +90,21 @@ class Contract(models.Model):
     shadow = models.BooleanField(
         default=False, help_text="Bills nothing: its statements stand beside those of the contract in force."
     )
+    template = models.ForeignKey(
+        "contracts.ContractTemplate",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="contracts",
+        help_text="The package it was signed from; its terms are the contract's own since.",
+    )
+    status = models.CharField(max_length=20, choices=Standing, default=Standing.ACTIVE, editable=False)
+    status_note = models.TextField(blank=True, editable=False, help_text="Why it was approved or sent back.")
+    approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, editable=False, related_name="+"
+    )
+    approved_at = models.DateTimeField(null=True, blank=True, editable=False)
     bills_all_usage = models.BooleanField(default=True, editable=False)
     next_fees_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="No scheduled fee falls due before this; empty: none ever."
@@ -91,6 +115,7 @@ class Contract(models.Model):
 
     class Meta:
         ordering = ["customer__name", "-starting_at"]
+        permissions = [("approve_contract", "Can approve deals beyond the guardrails")]
         constraints = [
             models.CheckConstraint(
                 name="contract_ends_after_it_starts",

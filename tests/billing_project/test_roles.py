@@ -40,10 +40,25 @@ def test_sales_writes_contracts_and_looks_at_invoices() -> None:
 
 def test_finance_decides_about_invoices_and_edits_nothing() -> None:
     finance = rights("Finance")
-    verbs = {"invoicing.approve_invoice", "invoicing.issue_invoice", "invoicing.void_invoice"}
+    verbs = {
+        "contracts.approve_contract",
+        "invoicing.approve_invoice",
+        "invoicing.issue_invoice",
+        "invoicing.void_invoice",
+    }
     assert verbs <= finance
     assert {right for right in finance if ".view_" not in right} == verbs
     assert "contracts.view_contract" in finance
+
+
+def test_the_deal_desk_sets_guardrails_and_approves_deals_and_sales_does_not() -> None:
+    verbs = {
+        "contracts.approve_contract",
+        *(f"contracts.{each}_dealguardrails" for each in ("add", "change", "delete")),
+    }
+    assert {right for right in rights("Deal desk") if ".view_" not in right} == verbs
+    assert not verbs & rights("Sales ops")
+    assert "contracts.change_amendment" not in rights("Sales ops")
 
 
 def test_the_auditor_sees_every_floor_and_changes_nothing() -> None:
