@@ -27,7 +27,7 @@ def local_text(text: Any, zone: ZoneInfo) -> Any:
     """2026-03-01, 2026-03-01T14:20, or as it was."""
     try:
         instant = datetime.fromisoformat(text)
-        local = instant.astimezone(zone).replace(tzinfo=None)
+        local = instant.astimezone(zone).replace(tzinfo=None, fold=0)
     except (TypeError, ValueError, OverflowError):
         return text
     if local_midnight(local.date(), zone) == instant:

@@ -22,6 +22,7 @@ from meters.periods import local_midnight
 
 D = TypeVar("D", bound=Deal)
 INSTANTS = frozenset({"at", "starting_at", "ending_before"})
+UTC = ZoneInfo("UTC")
 VALUES = frozenset({"where", "usage_filter"})  # keys inside are people's own group keys, not fields
 BARE_DATE = re.compile(r"\d{4}-\d{2}-\d{2}$")
 
@@ -83,9 +84,11 @@ def deal_of(contract: ContractDocument) -> Deal:
     return Deal(**{name: getattr(contract, name) for name in Deal.__struct_fields__})
 
 
-def faults_of(deal: Deal, catalog: Catalog | None = None) -> list[Fault]:
-    """Everything in a well-formed deal that cannot be meant; references only if the catalog is known."""
-    found = [*_repeated_keys(deal), *_unknown_terms(deal), *_overlapping_access(deal)]
+def faults_of(deal: Deal, catalog: Catalog | None = None, zone: ZoneInfo = UTC) -> list[Fault]:
+    """Everything in a well-formed deal that cannot be meant; references only if the catalog is known. Days are named
+    as they are in `zone`.
+    """
+    found = [*_repeated_keys(deal), *_unknown_terms(deal), *_overlapping_access(deal, zone)]
     if catalog is not None:
         found += [*_unknown_products(deal, catalog), *_unknown_units(deal, catalog), *_unnamed_values(deal, catalog)]
     return found
@@ -96,7 +99,7 @@ def _parse(kind: type[D], written: object, zone: ZoneInfo, catalog: Catalog | No
         deal: D = read(kind, with_instants(written, zone))
     except DocumentError as error:
         raise DealError([Fault(error.path, error.code, error.message)]) from error
-    faults = faults_of(deal, catalog)
+    faults = faults_of(deal, catalog, zone)
     if faults:
         raise DealError(faults)
     return deal
@@ -169,13 +172,20 @@ def _unknown_terms(deal: Deal) -> Iterator[Fault]:
             yield Fault(f"balance_threshold.excluded[{place}]", "unknown", f"{key} is no commit or credit")
 
 
-def _overlapping_access(deal: Deal) -> Iterator[Fault]:
+def _overlapping_access(deal: Deal, zone: ZoneInfo) -> Iterator[Fault]:
     for name in ("commits", "credits"):
         for index, each in enumerate(getattr(deal, name)):
-            for (first, one), (second, other) in combinations(enumerate(each.access), 2):
+            for (_, one), (second, other) in combinations(enumerate(each.access), 2):
                 if _overlap(one, other):
                     path = f"{name}[{index}].access[{second}].starting_at"
-                    yield Fault(path, "overlap", f"overlaps access[{first}]: use separate keys for separate amounts")
+                    yield Fault(
+                        path, "overlap", f"overlaps {_named(one, zone)}: use separate keys for separate amounts"
+                    )
+
+
+def _named(access: Access, zone: ZoneInfo) -> str:
+    start = access.starting_at
+    return f"the amount from {start.astimezone(zone):%-d %B %Y}" if start else "the amount without a start"
 
 
 def _overlap(one: Access, other: Access) -> bool:

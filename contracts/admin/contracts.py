@@ -95,7 +95,9 @@ class ContractAdmin(ModelAdmin[Contract]):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        context["deal"] = deal_screen(context["adminform"].form, context.get("original"))
+        contract = context.get("original")
+        may = self.has_change_permission(request, contract) if contract else self.has_add_permission(request)
+        context["deal"] = deal_screen(context["adminform"].form, contract, read_only=not may)
         rendered: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return rendered
 

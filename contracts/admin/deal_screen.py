@@ -12,16 +12,15 @@ from contracts.models import Contract
 COPIED = ("rate_card", "timezone", "billing_every", "billing_anchor", "anchor_date", "net_days", "shadow")
 
 
-def deal_screen(form: ModelForm[Contract], contract: Contract | None) -> dict[str, Any]:
+def deal_screen(form: ModelForm[Contract], contract: Contract | None, *, read_only: bool) -> dict[str, Any]:
     """The form's description, what to suggest, the document as it stands on the form, and what is wrong in it."""
-    editable = "deal" in form.fields
-    text = form["deal"].value() if editable else deal_text(contract.deal, contract.zone) if contract else "{}"
+    text = form["deal"].value() if not read_only else deal_text(contract.deal, contract.zone) if contract else "{}"
     return {
         "form": deal_form(),
         "suggestions": suggestions(contract.rate_card if contract else None),
         "text": text or "{}",
         "faults": faults_by_path(DealError(getattr(form, "deal_faults", ()))),
-        "read_only": not editable,
+        "read_only": read_only,
     }
 
 

@@ -155,7 +155,7 @@ def test_windows_of_one_commit_do_not_overlap() -> None:
         {"amount": "1", "starting_at": "2026-01-01", "ending_before": "2026-02-02"},
         {"amount": "1", "starting_at": "2026-02-01", "ending_before": "2026-03-01"},
     ]
-    with pytest.raises(DealError, match=r"commits\[0\].access\[1\].starting_at: overlaps access\[0\]"):
+    with pytest.raises(DealError, match=r"commits\[0\].access\[1\].starting_at: overlaps the amount "):
         parse_deal(with_change("commits.0.access", access), BERLIN)
 
 

@@ -1,0 +1,227 @@
+"""The deal on the screen of a contract: what it is made of, that nothing gets lost, where faults stand."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog.document_form import place_text
+from contracts.deal import Deal
+from contracts.deal_dates import local_text, read_document, shown_document
+from contracts.deal_field import read_deal
+from contracts.deal_format import deal_as_dict, parse_deal
+from contracts.deal_words import TABS, deal_form
+from contracts.models import Contract
+from tests import factories
+from tests.contracts.deal_documents import deal_documents
+from tests.contracts.test_admin import ADD_CONTRACT, change_url, errors, new_contract
+from tests.factories import day
+
+ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Pacific/Apia", "America/Havana"]
+
+
+def test_every_part_of_a_deal_stands_on_a_tab() -> None:
+    form = deal_form()
+    assert sorted(part for parts in form["tabs"].values() for part in parts) == sorted(Deal.__struct_fields__)
+    assert list(form["tabs"]) == list(TABS)
+
+
+def test_the_form_knows_every_field_of_every_struct() -> None:
+    types = deal_form()["types"]
+    commit = {field["name"]: field for field in types["Commit"]["fields"]}
+    assert {name: field["kind"] for name, field in commit.items()} == {
+        "key": "text",
+        "name": "text",
+        "kind": "choice",
+        "access": "rows",
+        "invoices": "rows",
+        "rate": "choice",
+        "rollover": "part",
+        "overage_multiplier": "number",
+        "priority": "whole",
+        "scope": "part",
+        "unit": "text",
+    }
+    assert commit["rollover"]["shown_if"] == {"kind": ["prepaid"]}
+    assert commit["kind"]["options"] == [["prepaid", "Prepaid"], ["postpaid", "Postpaid"]]
+    assert (commit["access"]["type"], commit["access"]["required"]) == ("Access", True)
+    overrides = types[types["Deal"]["fields"][0]["type"]]
+    assert overrides == {
+        "tag_field": "kind",
+        "variants": {"multiplier": "Multiplier", "tiered": "TieredMultiplier", "overwrite": "Overwrite"},
+    }
+
+
+def test_a_place_in_the_words_of_the_form() -> None:
+    assert place_text(deal_form(), "overrides[1].price.tiers[0].up_to") == "Price overrides 2, price, tiers 1, up to"
+    assert place_text(deal_form(), "commits[0].access[2].starting_at") == "Commits 1, can be used 3, usable from"
+    assert place_text(deal_form(), "usage_filter.region") == "Only this usage, region"
+
+
+def test_the_suite_writes_many_deals() -> None:
+    documents = deal_documents()
+    assert len(documents) > 25
+    assert {part for each in documents for part in each} == set(Deal.__struct_fields__)
+
+
+@given(document=st.sampled_from(deal_documents()), zone=st.sampled_from(ZONES))
+def test_shown_and_saved_a_deal_is_the_same(document: dict[str, Any], zone: str) -> None:
+    """Through the text of the form and back, in whatever zone."""
+    shown = json.loads(json.dumps(shown_document(document, ZoneInfo(zone))))
+    assert read_deal(shown, ZoneInfo(zone), None) == deal_as_dict(parse_deal(document, ZoneInfo("UTC")))
+
+
+@given(
+    instant=st.integers(160_000_000, 3_700_000_000).map(lambda second: datetime.fromtimestamp(second, UTC)),
+    zone=st.sampled_from(ZONES),
+)
+def test_any_instant_comes_back(instant: datetime, zone: str) -> None:
+    document = {"charges": [{"at": instant.isoformat()}]}
+    back = read_document(shown_document(document, ZoneInfo(zone)), ZoneInfo(zone))
+    read = parse_deal({"charges": [{**back["charges"][0], "key": "k", "product": "p", "amount": "1"}]}, ZoneInfo(zone))
+    assert read.charges[0].at == instant
+
+
+@pytest.mark.parametrize(
+    ("instant", "shown"),
+    [
+        ("2026-02-28T23:00:00+00:00", "2026-03-01"),
+        ("2026-03-01T13:20:00+00:00", "2026-03-01T14:20"),
+        ("2026-10-25T00:30:00+00:00", "2026-10-25T02:30"),
+        ("2026-10-25T01:30:00+00:00", "2026-10-25T01:30:00+00:00"),  # the second 02:30 of that night
+        ("soon", "soon"),
+        (None, None),
+    ],
+)
+def test_instants_are_shown_as_local_times(instant: Any, shown: Any) -> None:
+    assert local_text(instant, ZoneInfo("Europe/Berlin")) == shown
+
+
+def test_group_keys_called_like_dates_are_left_alone() -> None:
+    written = {"usage_filter": {"at": ["2026-01-01T00:00:00+00:00"]}}
+    assert shown_document(written, ZoneInfo("Asia/Kolkata")) == written
+
+
+# --- on the screen -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sales(client: Client) -> Client:
+    client.force_login(factories.user("Sales ops"))
+    return client
+
+
+COMMIT = {
+    "key": "y1",
+    "access": [{"amount": "1000", "starting_at": "2026-01-01", "ending_before": "2027-01-01"}],
+    "invoices": [{"amount": "800", "at": "2026-01-01"}],
+}
+
+
+@pytest.mark.django_db
+def test_a_deal_is_saved_in_the_contracts_time_zone(sales: Client) -> None:
+    form = new_contract(timezone="Europe/Berlin", deal=json.dumps({"commits": [COMMIT], "discounts": []}))
+    assert sales.post(reverse(ADD_CONTRACT), form).status_code == 302
+    contract = Contract.objects.get()
+    assert contract.parsed_deal.commits[0].access[0].starting_at == datetime(2025, 12, 31, 23, tzinfo=UTC)
+    assert contract.parsed_deal.commits[0].invoices[0].amount == Decimal(800)
+    page = sales.get(change_url(contract)).content.decode()
+    assert "&quot;starting_at&quot;: &quot;2026-01-01&quot;" in page
+
+
+@pytest.mark.django_db
+def test_a_page_without_the_deal_leaves_it(sales: Client) -> None:
+    contract = factories.ContractFactory.create(deal={"discounts": [{"percent": "10"}]})
+    form = new_contract(rate_card=contract.rate_card, timezone="UTC", name="Renamed")
+    assert sales.post(change_url(contract), form).status_code == 302
+    contract.refresh_from_db()
+    assert (contract.name, contract.deal) == ("Renamed", {"discounts": [{"percent": "10"}]})
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("deal", "path", "message"),
+    [
+        ({"discounts": [{"percent": "ten"}]}, "discounts[0].percent", "Write a number, such as 1250 or 0.002."),
+        ({"discounts": [{"percent": "110"}]}, "discounts[0].percent", "Must not be above 100."),
+        ({"charges": [{"key": "a", "product": "x", "amount": "1"}]}, "charges[0].at", "Is needed."),
+        (
+            {"charges": [{"key": "a", "product": "x", "amount": "1", "at": "soon"}]},
+            "charges[0].at",
+            "Write a date, such as 2026-03-01.",
+        ),
+        ({"commits": [{**COMMIT, "key": ""}]}, "commits[0].key", "Give a key without spaces at its ends."),
+        (
+            {"overrides": [{"kind": "multiplier", "multiplier": "1", "scope": {"products": ["no"]}}]},
+            "overrides[0].scope.products[0]",
+            "There is no product no.",
+        ),
+        (
+            {
+                "credits": [
+                    {
+                        "key": "c",
+                        "access": [
+                            {"amount": "1", "starting_at": "2026-01-01", "ending_before": "2026-06-01"},
+                            {"amount": "1", "starting_at": "2026-03-01"},
+                        ],
+                    }
+                ]
+            },
+            "credits[0].access[1].starting_at",
+            "Overlaps the amount from 1 January 2026: use separate keys for separate amounts.",
+        ),
+    ],
+)
+def test_a_fault_stands_at_its_field(sales: Client, deal: Any, path: str, message: str) -> None:
+    response = sales.post(reverse(ADD_CONTRACT), new_contract(deal=json.dumps(deal)))
+    (fault,) = response.context["deal"]["faults"]
+    assert (fault["path"], fault["message"]) == (path, message)
+    assert json.loads(response.context["deal"]["text"]) == deal  # what was typed is still there
+    assert not Contract.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000])
+def test_what_is_no_document(sales: Client, text: str) -> None:
+    response = sales.post(reverse(ADD_CONTRACT), new_contract(deal=text))
+    assert list(errors(response)) == ["deal"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("role", ["Auditor", "Finance"])
+def test_others_read_the_deal(client: Client, role: str) -> None:
+    contract = factories.ContractFactory.create(deal={"discounts": [{"percent": "10"}]})
+    client.force_login(factories.user(role))
+    response = client.get(change_url(contract))
+    assert response.context["deal"]["read_only"]
+    assert "&quot;percent&quot;: &quot;10&quot;" in response.content.decode()
+    assert client.post(change_url(contract), {"deal": "{}"}).status_code == 403
+
+
+@pytest.mark.django_db
+def test_a_copy_opens_for_another_customer(sales: Client) -> None:
+    contract = factories.ContractFactory.create(
+        name="Pilot", net_days=14, ending_before=day(1, month=7), deal={"discounts": [{"percent": "10"}]}
+    )
+    page = sales.get(reverse("admin:contracts_contract_copy", args=[contract.pk]), follow=True)
+    form = page.context["adminform"].form
+    assert (form["name"].value(), form["net_days"].value(), form["rate_card"].value()) == (
+        "Pilot",
+        14,
+        contract.rate_card_id,
+    )
+    assert json.loads(form["deal"].value()) == contract.deal
+    assert form["starting_at"].value().date().isoformat() == "2026-01-01"
+    assert not form["customer"].value()
+    assert not form["key"].value()
+    assert Contract.objects.count() == 1
+    for unknown in ("0", "x"):
+        assert sales.get(reverse(ADD_CONTRACT), {"copy": unknown}).status_code == 200
