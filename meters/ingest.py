@@ -5,6 +5,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 from django.db import IntegrityError, connection
@@ -134,7 +135,7 @@ def _record_conflicts(clashing: Sequence[tuple[Event, bytes]]) -> None:
             "id": event.id,
             "customer": event.customer,
             "type": event.type,
-            "time": event.time,
+            "time": event.time.astimezone(UTC),  # PostgreSQL reads no offset beyond 15:59
             "properties": event.properties.decode(),
             "now": now,
         }

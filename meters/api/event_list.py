@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 from billing_project.api import MEDIA_TYPE, requires
 from billing_project.api_csv import CsvRenderer
 from billing_project.models import Scope
-from meters.api.serializers import RefusalSerializer
+from meters.api.serializers import REFUSED_READS, RefusalSerializer
 from meters.event_log import EventQuery, Place, conflicts_of, find_events, rejections_of
 from meters.event_matches import Match, events_that_count, matches_of
 from meters.events import MAX_ID, MAX_SOURCE
@@ -221,10 +221,7 @@ class EventList(APIView):
             (200, "application/json"): EventsSerializer,
             (200, "text/csv"): OpenApiResponse(str, description="The events; of meters those that match."),
             (400, MEDIA_TYPE): OpenApiResponse(RefusalSerializer, description="A parameter is wrong."),
-            (401, MEDIA_TYPE): OpenApiResponse(RefusalSerializer, description="No key, or no valid one."),
-            (403, MEDIA_TYPE): OpenApiResponse(RefusalSerializer, description="The key may not read."),
-            (404, MEDIA_TYPE): OpenApiResponse(RefusalSerializer, description="No such format."),
-            (406, MEDIA_TYPE): OpenApiResponse(RefusalSerializer, description="No such format."),
+            **REFUSED_READS,
         },
         examples=[OpenApiExample("An event", EXAMPLE, response_only=True, media_type="application/json")],
     )

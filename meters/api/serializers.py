@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from drf_spectacular.utils import OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 
+from billing_project.api import MEDIA_TYPE
 from meters.events import MAX_ID, MAX_SOURCE
 
 
@@ -30,13 +32,18 @@ class UsageEventSerializer(serializers.Serializer[Any]):
     properties = serializers.DictField(required=False, allow_null=True)
 
 
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "number"}], "nullable": True})
+class NumberOrTextField(serializers.CharField):
+    """As other systems' clients send it: either."""
+
+
 class LagoEventSerializer(serializers.Serializer[Any]):
     transaction_id = serializers.CharField(max_length=MAX_ID)
     external_subscription_id = serializers.CharField(max_length=MAX_ID)
     code = serializers.CharField(max_length=MAX_ID)
-    timestamp = serializers.CharField(required=False, allow_null=True, help_text="Seconds since 1970.")
+    timestamp = NumberOrTextField(required=False, allow_null=True, help_text="Seconds since 1970.")
     properties = serializers.DictField(required=False, allow_null=True)
-    precise_total_amount_cents = serializers.CharField(required=False, allow_null=True)
+    precise_total_amount_cents = NumberOrTextField(required=False, allow_null=True)
 
 
 class LagoSingleSerializer(serializers.Serializer[Any]):
@@ -76,3 +83,15 @@ class IngestRefusalSerializer(RefusalSerializer):
     accepted = serializers.IntegerField(required=False)
     duplicates = serializers.IntegerField(required=False)
     rejected = RejectedSerializer(many=True, required=False)
+
+
+REFUSED_READS = {
+    (401, MEDIA_TYPE): OpenApiResponse(RefusalSerializer, description="No key, or no valid one."),
+    (403, MEDIA_TYPE): OpenApiResponse(RefusalSerializer, description="The key may not read."),
+    (404, MEDIA_TYPE): OpenApiResponse(RefusalSerializer, description="No such format."),
+    (406, MEDIA_TYPE): OpenApiResponse(RefusalSerializer, description="No such format."),
+    (414, "text/html"): OpenApiResponse(
+        str, description="The web server takes no address of this length: ask for fewer customers at a time."
+    ),
+    (503, MEDIA_TYPE): OpenApiResponse(RefusalSerializer, description="No database: ask later."),
+}

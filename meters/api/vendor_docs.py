@@ -20,6 +20,7 @@ FORM = "application/x-www-form-urlencoded"
 NAME = {"type": "string", "minLength": 1, "maxLength": MAX_ID}
 TIME = {"type": "string", "format": "date-time"}
 SECONDS = {"oneOf": [{"type": "number"}, {"type": "string"}], "nullable": True}
+WHOLE_SECONDS = {"type": "integer", "description": "Since 1970."}
 PROPERTIES = {"type": "object", "additionalProperties": True, "nullable": True}
 PAYLOAD = {"type": "object", "additionalProperties": True, "required": ["stripe_customer_id"]}
 
@@ -36,7 +37,7 @@ LAGO_EVENT = _object(
     {"transaction_id": NAME, "external_subscription_id": NAME, "code": NAME},
     timestamp=SECONDS,
     properties=PROPERTIES,
-    precise_total_amount_cents={"type": "string", "nullable": True},
+    precise_total_amount_cents={"oneOf": [{"type": "string"}, {"type": "number"}], "nullable": True},
 )
 METRONOME_EVENT = _object(
     {"transaction_id": NAME, "customer_id": NAME, "event_type": NAME, "timestamp": TIME}, properties=PROPERTIES
@@ -57,7 +58,12 @@ STRIPE_FORM = _object(
     timestamp={"type": "string"},
     **{"payload[value]": {"type": "string"}},
 )
-STRIPE_ANSWER = {**STRIPE_EVENT, "additionalProperties": True}
+STRIPE_FORM_ANSWER = _object(
+    {"object": NAME, "event_name": NAME, "identifier": NAME, "payload": PAYLOAD},
+    created=WHOLE_SECONDS,
+    timestamp=WHOLE_SECONDS,
+    livemode={"type": "boolean"},
+)
 
 LAGO = {
     "transaction_id": "req-8f3a",
@@ -136,14 +142,14 @@ PAGES = {
         ONCE + UNTIMED + "Without an identifier the `Idempotency-Key` names the event.",
         STRIPE_FORM,
         STRIPE_FIELDS,
-        STRIPE_ANSWER,
+        STRIPE_FORM_ANSWER,
         FORM,
     ),
     "stripe_v2": Page(
         ONCE + UNTIMED + "Without an identifier the `Idempotency-Key` names the event.",
         STRIPE_EVENT,
         STRIPE,
-        STRIPE_ANSWER,
+        STRIPE_EVENT,
     ),
     "stripe_session": Page(
         "The token stands for the key that asked for it, on the stream only, for 15 minutes.",

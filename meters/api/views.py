@@ -96,7 +96,12 @@ class EventsView(EventList):
         },
         responses={
             200: OpenApiResponse(
-                serializers.ReportSerializer, description="A report, where one was asked for; Lago's event."
+                PolymorphicProxySerializer(
+                    "IngestAnswer",
+                    [serializers.ReportSerializer, serializers.LagoSingleSerializer],
+                    resource_type_field_name=None,
+                ),
+                description="A report, where one was asked for; Lago's event.",
             ),
             204: OpenApiResponse(description="Every event is stored, or was already."),
             (400, MEDIA_TYPE): OpenApiResponse(serializers.IngestRefusalSerializer, description="Some or all refused."),

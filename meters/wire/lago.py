@@ -6,12 +6,13 @@ The time is in seconds since 1970, a number or numeric text, and may be left out
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from meters.events import MAX_ID, Decoded, Event, Rejection
-from meters.exact_json import parse, split_member, text
+from meters.exact_json import RefusedError, parse, split_member, text
 from meters.numbers import parse_json_number
 from meters.wire.quick import Given, Name, make_quickly, read_quickly
 from meters.wire.reading import MOST, Arrival, iso, make, moment_or_none, one_of, properties, read_each
@@ -79,6 +80,7 @@ def _quick(sent: _Sent, arrival: Arrival) -> Event:
 def answer(event: Event, now: datetime) -> dict[str, Any]:
     """The event object that Lago answers with."""
     given = parse(event.properties.decode())
+    amount = given.pop(AMOUNT) if _is_amount(given.get(AMOUNT)) else None
     return {
         "lago_id": None,
         "transaction_id": event.id,
@@ -87,7 +89,7 @@ def answer(event: Event, now: datetime) -> dict[str, Any]:
         "external_subscription_id": event.customer,
         "code": event.type,
         "timestamp": iso(event.time),
-        AMOUNT: given.pop(AMOUNT, None),
+        AMOUNT: amount,
         "properties": given,
         "created_at": iso(now),
     }
@@ -110,6 +112,14 @@ def explain_one(problem: Mapping[str, Any], rejected: Sequence[Rejection]) -> di
 
 
 def _properties(raw: dict[str, Any]) -> dict[str, Any]:
-    """With the amount of a dynamic charge, which Lago's clients send beside them."""
-    given = properties(raw)
-    return given if raw.get(AMOUNT) is None else {AMOUNT: raw[AMOUNT], **given}
+    """With the amount of a dynamic charge, which Lago's clients send beside them. Raises RefusedError."""
+    given, amount = properties(raw), raw.get(AMOUNT)
+    if amount is None:
+        return given
+    if not _is_amount(amount):
+        raise RefusedError(AMOUNT, "invalid_number", f"`{AMOUNT}` is a number or a text.")
+    return {AMOUNT: amount, **given}
+
+
+def _is_amount(given: object) -> bool:
+    return isinstance(given, str | int | Decimal) and not isinstance(given, bool)

@@ -99,6 +99,8 @@ def test_the_same_rows_as_csv(client: Client) -> None:
     ("query", "status", "path"),
     [
         ({"meter": "unknown"}, 400, "meter"),
+        ({"meter": "\0"}, 400, "meter"),
+        ({"customer": "\0"}, 400, "customer"),
         ({"window": "minute"}, 400, "window"),
         ({"tz": "Mars/Olympus"}, 400, "tz"),
         ({"from": "yesterday"}, 400, "from"),

@@ -108,6 +108,15 @@ def test_bad_events_are_answered_one_by_one_and_good_ones_kept(post: Post) -> No
     assert json.loads(RejectedEvent.objects.get(event_id="c").body)["time"] == ahead
 
 
+def test_a_conflict_is_listed_whatever_its_offset(post: Post) -> None:
+    """PostgreSQL itself reads no offset beyond 15:59."""
+    far = {"time": "2026-01-06T02:06:00+16:06"}
+    assert post([event("a", **far)]).status_code == 204
+    refused = answer(post([event("a", **far, data={})]), 400)
+    assert [each["code"] for each in refused["rejected"]] == ["conflict"]
+    assert f"{Conflict.objects.get().time:%H:%M}" == "10:00"
+
+
 def test_the_path_of_a_single_event_has_no_index(post: Post) -> None:
     refused = answer(post(b'{"id": "a", "data": {"n": NaN}}', "application/json"), 400)
     assert refused["errors"][0]["path"] == "data.n"

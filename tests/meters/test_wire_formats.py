@@ -274,6 +274,12 @@ def test_lagos_amount_of_a_dynamic_charge_becomes_a_property() -> None:
     assert lago.answer(found, NOW)["properties"] == {"units": 3}
 
 
+@pytest.mark.parametrize("amount", [{}, ["1"], True])
+def test_lagos_amount_is_a_number_or_a_text(amount: Any) -> None:
+    (refused,) = read("lago", {**sent(BATCHES["lago"][1]), "precise_total_amount_cents": amount}).rejected
+    assert (refused.path, refused.code) == ("precise_total_amount_cents", "invalid_number")
+
+
 def test_lagos_answer() -> None:
     (found,) = read("lago", sent(BATCHES["lago"][1])).events
     assert lago.answer(found, NOW) == {

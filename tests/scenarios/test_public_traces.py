@@ -3,14 +3,10 @@
 The expected lines were computed from the same rows in plain Python: see tests/data/README.md.
 """
 
-import csv
-import gzip
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,86 +19,27 @@ from billing_project.models import ApiKey, Scope
 from invoicing.close import close_periods
 from invoicing.models import Invoice, InvoiceLine, Status
 from meters.models import Event
-from meters.rollup import roll_up
-from tests.factories import (
-    ContractFactory,
-    CustomerFactory,
-    MeterFactory,
-    ProductFactory,
-    RateCardFactory,
-    RateFactory,
-    day,
+from tests.factories import day
+from tests.scenarios.traces import (
+    AZURE,
+    REQUESTS,
+    TOKEN_PRICES,
+    TOKENS,
+    VALUES,
+    billed,
+    expected,
+    roll_up_everything,
+    rows,
+    sell_servegen,
+    totals,
 )
-
-DATA = Path(__file__).resolve().parents[1] / "data"
-AZURE = "azure_llm_2023.csv"
-TOKENS = "servegen_tokens_6h.csv.gz"
-REQUESTS = "servegen_requests_10m.csv.gz"
-# USD per million tokens, of gpt-4.1 and gpt-4.1-mini.
-TOKEN_PRICES = {
-    "input": {"m-large": "2.00", "deepseek-r1": "0.40"},
-    "output": {"m-large": "8.00", "deepseek-r1": "1.60"},
-}
-MODELS = {"code": "gpt-4o-mini", "conv": "gpt-4o", "m-large": "gpt-4.1", "deepseek-r1": "gpt-4.1-mini"}
-FREE_MILLION = {
-    "model": "graduated",
-    "tiers": [{"up_to": "1000000", "unit_amount": "0"}, {"up_to": None, "unit_amount": "0.0000002"}],
-}
 
 pytestmark = pytest.mark.usefixtures("real_commits")  # the roller counts what is committed
 
 
-@dataclass(frozen=True, order=True)
-class Expected:
-    """A line: customer, month, product, model, quantity, exact amount, amount rounded half-up."""
-
-    customer: str
-    month: str
-    product: str
-    model: str
-    quantity: Decimal
-    exact: Decimal
-    amount: Decimal
-
-
-def expected(dataset: str) -> list[Expected]:
-    with gzip.open(DATA / "expected_public_lines.csv.gz", "rt", newline="") as lines:
-        return sorted(
-            Expected(
-                row["customer"],
-                row["period"],
-                row["product"],
-                row["model"],
-                Decimal(row["quantity"]),
-                Decimal(row["amount_exact"]),
-                Decimal(row["amount_half_up"]),
-            )
-            for row in csv.DictReader(lines)
-            if row["dataset"] == dataset
-        )
-
-
-def billed(*products: str) -> list[Expected]:
-    lines = InvoiceLine.objects.filter(product__in=products).select_related("invoice__customer")
-    return sorted(
-        Expected(
-            line.invoice.customer.key,
-            f"{line.starting_at:%Y-%m}",
-            line.product.replace("-", " "),
-            MODELS["".join(line.group.values())] if line.group else "",
-            line.quantity,
-            line.amount_exact,
-            line.amount,
-        )
-        for line in lines
-    )
-
-
 def servegen(name: str) -> list[dict[str, Any]]:
     """The rows of a file as CloudEvents, out of order in time."""
-    with gzip.open(DATA / name, "rt", newline="") as lines:
-        rows = sorted(csv.DictReader(lines), key=lambda row: sha256(row["event_id"].encode()).digest())
-    numbers = ("requests", "input_tokens", "output_tokens")
+    shuffled = sorted(rows(name), key=lambda row: sha256(row["event_id"].encode()).digest())
     return [
         {
             "specversion": "1.0",
@@ -111,9 +48,9 @@ def servegen(name: str) -> list[dict[str, Any]]:
             "type": name.partition(".")[0],
             "subject": row["customer"],
             "time": row["timestamp"],
-            "data": {"model": row["model"], **{name: int(row[name]) for name in numbers if name in row}},
+            "data": {"model": row["model"], **{name: int(row[name]) for name in VALUES if name in row}},
         }
-        for row in rows
+        for row in shuffled
     ]
 
 
@@ -134,15 +71,6 @@ class Poster:
                 headers={"authorization": f"Bearer {self.secret}"},
             )
             assert answer.status_code == 204, answer.content
-
-
-def roll_up_everything() -> None:
-    while roll_up().more:
-        pass
-
-
-def totals(invoices: Iterable[Invoice]) -> Decimal:
-    return sum((invoice.total.amount for invoice in invoices), Decimal(0))
 
 
 @pytest.fixture
@@ -180,36 +108,9 @@ def test_what_is_not_rolled_up_yet_bills_the_same(poster: Poster) -> None:
     assert billed("input-tokens", "output-tokens") == expected(AZURE)
 
 
-def sell_tokens_and_requests(customers: Iterable[str]) -> None:
-    """Tokens by model, and requests of all models together on graduated tiers, February and March 2025."""
-    card = RateCardFactory.create(key="servegen")
-    for direction, prices in TOKEN_PRICES.items():
-        meter = MeterFactory.create(
-            event_types=[TOKENS.partition(".")[0]], value_property=f"{direction}_tokens", group_by=["model"]
-        )
-        product = ProductFactory.create(
-            key=f"{direction}-tokens", meter=meter, pricing_keys=["model"], divide_by=1_000_000
-        )
-        for model, amount in prices.items():
-            price = {"model": "per_unit", "unit_amount": amount}
-            RateFactory.create(rate_card=card, product=product, where={"model": model}, price=price)
-    requests = MeterFactory.create(
-        event_types=[REQUESTS.partition(".")[0]], value_property="requests", group_by=["model"]
-    )
-    product = ProductFactory.create(key="requests", meter=requests)
-    RateFactory.create(rate_card=card, product=product, price=FREE_MILLION)
-    for key in customers:
-        ContractFactory.create(
-            customer=CustomerFactory(key=key),
-            rate_card=card,
-            starting_at=day(1, month=2, year=2025),
-            ending_before=day(1, month=4, year=2025),
-        )
-
-
 def test_the_servegen_traces_bill_as_expected(poster: Poster) -> None:
     tokens, requests = servegen(TOKENS), servegen(REQUESTS)
-    sell_tokens_and_requests({event["subject"] for event in (*tokens, *requests)})
+    sell_servegen()
     poster.post(tokens)
     poster.post(requests, batch=10_000)
     roll_up_everything()
@@ -229,7 +130,7 @@ def test_the_servegen_traces_bill_as_expected(poster: Poster) -> None:
 
 
 def test_the_free_million_stands_on_the_line_as_a_tier(poster: Poster) -> None:
-    sell_tokens_and_requests(["acme"])
+    sell_servegen(customers=["acme"])
     big = {"specversion": "1.0", "source": "t", "type": "servegen_requests_10m", "subject": "acme"}
     poster.post(
         [
@@ -251,12 +152,12 @@ def test_the_free_million_stands_on_the_line_as_a_tier(poster: Poster) -> None:
 def test_one_event_may_carry_more_than_32_bits_count(poster: Poster) -> None:
     tokens = [event for event in servegen(TOKENS) if event["data"]["input_tokens"] == 5_460_117_900]
     assert len(tokens) == 1
-    sell_tokens_and_requests({event["subject"] for event in tokens})
+    sell_servegen(customers={event["subject"] for event in tokens})
     poster.post(tokens)
     roll_up_everything()
     close_periods(day(2, month=4, year=2025))
     line = InvoiceLine.objects.get(product="input-tokens")
     assert line.quantity == 5_460_117_900
-    price = Decimal(TOKEN_PRICES["input"][tokens[0]["data"]["model"]])
+    price = Decimal(TOKEN_PRICES[TOKENS]["input"][tokens[0]["data"]["model"]])
     assert line.amount_exact == line.quantity * price / 1_000_000
     assert InvoiceLine.objects.aggregate(events=Sum("events"))["events"] == 2
