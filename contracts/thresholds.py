@@ -11,7 +11,7 @@ from contracts.deal import BalanceThreshold, SpendThreshold
 from contracts.lines import Line
 
 # Fees that are billed anyway, minimums and purchases of commits are not usage that runs away.
-SPEND = frozenset({"usage", "percent_of_spend", "conversion", "discount", "draw", "already_invoiced"})
+SPEND = frozenset({"usage", "percent_of_spend", "conversion", "discount", "draw"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,16 @@ class Recharge:
     charge: Decimal
 
 
-def unbilled_spend(lines: Iterable[Line]) -> Decimal:
-    """What a running statement would bill for usage now: after discounts, balances and earlier threshold invoices."""
+def spend(lines: Iterable[Line]) -> Decimal:
+    """What a statement charges for usage: after discounts and balances, before tax and what was invoiced already."""
     return add(line.amount for line in lines if line.kind in SPEND and not line.unit)
 
 
-def spend_reached(threshold: SpendThreshold | None, unbilled: Decimal) -> bool:
-    """Whether an invoice is due at once for what has accrued."""
-    return threshold is not None and unbilled >= threshold.amount
+def spend_reached(threshold: SpendThreshold | None, spent: Decimal, billed: Decimal = ZERO) -> bool:
+    """Whether an invoice is due at once for what has accrued; `billed` is the spend that threshold invoices of the
+    period have billed.
+    """
+    return threshold is not None and subtract(spent, billed) >= threshold.amount
 
 
 def counted_balance(threshold: BalanceThreshold, balances: Iterable[tuple[Balance, Decimal]], at: datetime) -> Decimal:

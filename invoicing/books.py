@@ -39,8 +39,8 @@ def lines_add_up_to_totals() -> Iterator[str]:
 
 
 def every_closed_period_has_one_invoice() -> Iterator[str]:
-    """A closed period has exactly one invoice that is not void, an open one has none."""
-    standing = Count("invoices", filter=~Q(invoices__status=Status.VOID))
+    """A closed period has exactly one usage invoice that is not void, an open one has none."""
+    standing = Count("invoices", filter=Q(invoices__kind=Invoice.Kind.USAGE) & ~Q(invoices__status=Status.VOID))
     periods = BillingPeriod.objects.annotate(standing=standing).select_related("contract")
     wrong = periods.filter(Q(closed_at__isnull=False) & ~Q(standing=1) | Q(closed_at__isnull=True, standing__gt=0))
     for period in wrong.iterator():

@@ -94,6 +94,14 @@ def _drawn_too(inputs: StatementInputs, drawn: Drawn) -> StatementInputs:
     return replace(inputs, balances=tuple(balances))
 
 
+def accrued(period: BillingPeriod, instants: Sequence[datetime]) -> list[StatementInputs]:
+    """What the statement of a period depends on with its usage before each instant."""
+    place = (period.ending_before, USAGE_FIRST)
+    drawn = _Pending([period], (), ()).before(period.contract_id, place)
+    inputs = gather([period] * len(instants), Terms([period.contract]), instants)
+    return [_drawn_too(each, drawn) for each in inputs]
+
+
 def live_statement(contract: Contract, at: datetime) -> Statement | None:
     """The statement of the billing period that holds an instant, with all usage so far; None outside the contract."""
     period = period_at(contract, at)

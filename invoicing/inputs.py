@@ -19,12 +19,13 @@ from contracts.products import ProductTerms
 from contracts.scopes import covers_product
 from contracts.subscription_lines import Fees
 from contracts.terms import Rate
+from invoicing.models import Invoice, Status
 from invoicing.statement import SliceUsage, StatementInputs, slice_instants
-from invoicing.totals import Tax
+from invoicing.totals import Earlier, Tax
 from meters.aggregation import Quantity, UsageRequest, quantities
 from meters.event_values import event_values
 from meters.periods import Period, cut
-from meters.slices import measured_periods
+from meters.slices import accrued_part, measured_periods
 
 DRAWING = ("draw", "void_return", "manual")
 
@@ -77,8 +78,10 @@ class Terms:
             self._rates[contract.rate_card_id],
         )
 
-    def requests(self, contract: Contract, inputs: StatementInputs, first_key: int) -> list["Asked"]:
-        """What to ask the meters for a statement, numbered from `first_key`."""
+    def requests(
+        self, contract: Contract, inputs: StatementInputs, first_key: int, until: datetime | None = None
+    ) -> list["Asked"]:
+        """What to ask the meters for a statement, numbered from `first_key`; `until`: for what had accrued by then."""
         asked: list[Asked] = []
         where = tuple(sorted(inputs.deal.usage_filter.items()))
         for product in inputs.products:
@@ -86,7 +89,10 @@ class Terms:
             if meter is None:
                 continue
             slices = cut(inputs.period, slice_instants(inputs, product))
-            for part, measured in measured_periods(product.aggregation, slices):
+            for part, whole in measured_periods(product.aggregation, slices):
+                measured = whole if until is None else accrued_part(product.aggregation, whole, until)
+                if measured is None:
+                    continue
                 request = UsageRequest(
                     key=first_key + len(asked),
                     meter=meter,
@@ -120,20 +126,39 @@ class Asked:
     by_event: bool
 
 
-def gather(periods: Sequence[BillingPeriod], terms: Terms) -> list[StatementInputs]:
-    """The inputs of the statement of each billing period, in the same order, all usage read in one snapshot."""
+def gather(
+    periods: Sequence[BillingPeriod], terms: Terms, until: Sequence[datetime] | None = None
+) -> list[StatementInputs]:
+    """The inputs of the statement of each billing period, in the same order, all usage read in one snapshot.
+
+    `until`: for each period, only usage before an instant (a period may be named several times then).
+    """
     bare = [terms.inputs(row.contract, Period(row.starting_at, row.ending_before)) for row in periods]
     asked: list[list[Asked]] = []
     count = 0
-    for row, inputs in zip(periods, bare, strict=True):
-        asked.append(terms.requests(row.contract, inputs, count))
+    for place, (row, inputs) in enumerate(zip(periods, bare, strict=True)):
+        asked.append(terms.requests(row.contract, inputs, count, until[place] if until else None))
         count += len(asked[-1])
     flat = [each for rows in asked for each in rows]
     answers = _answers(flat)
+    earlier = _threshold_invoices(periods)
     return [
-        replace(inputs, usage=tuple(usage for each in rows for usage in answers.get(each.request.key, ())))
-        for inputs, rows in zip(bare, asked, strict=True)
+        replace(
+            inputs,
+            usage=tuple(usage for each in rows for usage in answers.get(each.request.key, ())),
+            earlier=tuple(earlier.get(row.pk, ())),
+        )
+        for row, inputs, rows in zip(periods, bare, asked, strict=True)
     ]
+
+
+def _threshold_invoices(periods: Sequence[BillingPeriod]) -> dict[int, list[Earlier]]:
+    """What threshold invoices billed of each period. They outlive the term that asked for them."""
+    found: dict[int, list[Earlier]] = defaultdict(list)
+    rows = Invoice.objects.filter(kind=Invoice.Kind.THRESHOLD, period__in=[period.pk for period in periods])
+    for row in rows.exclude(status=Status.VOID).order_by("scheduled_at"):
+        found[row.period_id or 0].append(Earlier(row.number or str(row.pk), row.total.amount))
+    return found
 
 
 def _answers(asked: Sequence[Asked]) -> dict[int, list[SliceUsage]]:

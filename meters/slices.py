@@ -6,6 +6,7 @@ period, at its last slice.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 
 from meters.periods import Period
@@ -23,6 +24,13 @@ def measured_periods(aggregation: str, slices: Sequence[Period]) -> list[tuple[P
     if aggregation in RUNNING:
         return [(part, Period(start, part.ending_before)) for part in slices]
     return [(slices[-1], Period(start, slices[-1].ending_before))]
+
+
+def accrued_part(aggregation: str, measured: Period, until: datetime) -> Period | None:
+    """The part of a measured period before an instant; None where nothing has accrued by then: before the period, and
+    for what only the whole period tells.
+    """
+    return None if aggregation in WHOLE else measured.overlap(None, until)
 
 
 def increments(aggregation: str, measured: Sequence[tuple[Decimal, int]]) -> list[tuple[Decimal, int]]:

@@ -34,7 +34,7 @@ def test_statements() -> None:
     one = counted(build_statements)
     sell(contracts=MANY)
     write_periods(day(2))
-    assert counted(build_statements) == one <= 9
+    assert counted(build_statements) == one <= 10
 
 
 def test_statements_of_many_periods_of_one_contract() -> None:

@@ -19,6 +19,7 @@ from invoicing.billing_file.parsing import parse
 from invoicing.billing_file.reading import read_documents, split_scenarios
 from invoicing.billing_file.results import result
 from invoicing.close import close_periods
+from invoicing.spend_thresholds import bill_thresholds
 from meters import dictionary, partitions
 from meters.rollup import roll_up
 
@@ -102,6 +103,7 @@ def _run(scenario: Scenario, folder: Path, now: datetime) -> dict[str, Any]:
     while roll_up().more:
         pass
     close_periods(as_of)
+    bill_thresholds(as_of)
     return {**result(scenario.name, as_of), "events": sent}
 
 

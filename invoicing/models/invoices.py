@@ -54,6 +54,7 @@ class Invoice(models.Model):
     class Kind(models.TextChoices):
         USAGE = "usage", "Usage"
         SCHEDULED = "scheduled", "Scheduled"
+        THRESHOLD = "threshold", "Threshold"
 
     kind = models.CharField(max_length=20, choices=Kind, default=Kind.USAGE)
     status = models.CharField(max_length=20, choices=Status, default=Status.DRAFT)
@@ -74,10 +75,12 @@ class Invoice(models.Model):
         null=True,
         blank=True,
         related_name="invoices",
-        help_text="The billing period of a usage invoice.",
+        help_text="The billing period of a usage or threshold invoice.",
     )
     scheduled_at = models.DateTimeField(
-        null=True, blank=True, help_text="When the fees of a scheduled invoice fall due."
+        null=True,
+        blank=True,
+        help_text="When the fees of a scheduled invoice fall due, or when spend reached the threshold.",
     )
     starting_at = models.DateTimeField()
     ending_before = models.DateTimeField()
@@ -116,12 +119,20 @@ class Invoice(models.Model):
         ]
         constraints = [
             models.UniqueConstraint(
-                fields=["period", "kind"], condition=~Q(status="void"), name="one_invoice_per_period_and_kind"
+                fields=["period", "kind"],
+                condition=~Q(status="void") & ~Q(kind="threshold"),
+                name="one_invoice_per_period_and_kind",
+            ),
+            models.UniqueConstraint(
+                fields=["period", "scheduled_at"],
+                condition=~Q(status="void") & Q(kind="threshold"),
+                name="one_threshold_invoice_per_instant",
             ),
             models.CheckConstraint(
                 name="usage_invoices_have_a_period",
                 condition=Q(kind="usage", period__isnull=False, scheduled_at__isnull=True)
-                | Q(kind="scheduled", period__isnull=True, scheduled_at__isnull=False),
+                | Q(kind="scheduled", period__isnull=True, scheduled_at__isnull=False)
+                | Q(kind="threshold", period__isnull=False, scheduled_at__isnull=False),
             ),
             models.CheckConstraint(
                 name="issued_invoices_are_numbered",

@@ -8,7 +8,7 @@ from contracts.deal import Allowance, Setting, Switch
 from contracts.deal_format import parse_deal
 from contracts.entitlements import check, reset_period
 from contracts.proration import Calendar
-from contracts.thresholds import recharge, spend_reached, unbilled_spend
+from contracts.thresholds import recharge, spend, spend_reached
 from invoicing.statement import build_threshold
 from invoicing.totals import Earlier
 from tests.contracts.worked import ZONE, D, bill, day, inputs, unit
@@ -17,7 +17,7 @@ from tests.contracts.worked import ZONE, D, bill, day, inputs, unit
 def test_spend_is_what_usage_would_cost_now() -> None:
     deal = parse_deal({"spend_threshold": {}}, ZONE)
     terms = {"credits": [{"key": "c", "access": [{"amount": "30"}]}], "discounts": [{"percent": "10"}]}
-    spent = unbilled_spend(bill({"calls": unit("1")}, terms, ("calls", day(2), "140")).lines)
+    spent = spend(bill({"calls": unit("1")}, terms, ("calls", day(2), "140")).lines)
     assert spent == D("96.00")
     assert not spend_reached(deal.spend_threshold, spent)
     assert spend_reached(deal.spend_threshold, D(100))

@@ -1,0 +1,144 @@
+"""Spend thresholds: an invoice is issued at once when a period's unbilled usage reaches an amount.
+
+What has accrued is worked out after each event, in order of time: the invoice bills everything up to and including the
+event that reached the threshold. It is worked out whole, like the statement at the end of the period, and subtracts the
+threshold invoices before it. It posts no draws: the balances are drawn by the statement at the end of the period.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+
+from catalog.money import ZERO, subtract
+from contracts.deal import SpendThreshold
+from contracts.models import BillingPeriod, Contract
+from contracts.thresholds import spend, spend_reached
+from invoicing.close import rebuild
+from invoicing.draft_rows import Built, write_drafts
+from invoicing.drafts import accrued
+from invoicing.models import FROZEN, OPEN, Invoice, Status
+from invoicing.numbering import next_number
+from invoicing.statement import Statement, StatementInputs, build_threshold
+from meters.event_times import event_times
+from meters.models import Meter
+from meters.periods import Period
+
+PROBES = 64  # statements built at once: a period with more events is searched in steps of that many
+MOMENT = timedelta(microseconds=1)
+
+
+def bill_thresholds(as_of: datetime, contract: str | None = None) -> int:
+    """Issue every threshold invoice that usage up to `as_of` asks for; returns how many. Safe to repeat and to run
+    twice at once.
+    """
+    contracts = Contract.objects.filter(deal__has_key="spend_threshold", shadow=False)
+    if contract:
+        contracts = contracts.filter(key=contract)
+    issued = 0
+    for each in contracts.order_by("pk"):
+        issued += _bill_contract(each.pk, as_of)
+    return issued
+
+
+def _bill_contract(contract: int, as_of: datetime) -> int:
+    with transaction.atomic():
+        # The close takes the same lock: a period is not closed while it is billed in part.
+        row = Contract.objects.select_for_update(no_key=True).get(pk=contract)
+        threshold = row.parsed_deal.spend_threshold
+        if threshold is None:
+            return 0
+        final = Invoice.objects.filter(period=OuterRef("pk"), kind=Invoice.Kind.USAGE, status__in=FROZEN)
+        periods = BillingPeriod.objects.filter(~Exists(final), contract=row, starting_at__lte=as_of)
+        periods = periods.select_related("contract__customer", "contract__rate_card").order_by("starting_at")
+        return sum(_bill_period(period, threshold, as_of) for period in periods)
+
+
+def _bill_period(period: BillingPeriod, threshold: SpendThreshold, as_of: datetime) -> int:
+    billed, after = _billed(period)
+    instants = _instants(period, after, as_of)
+    issued = 0
+    while (crossing := _first_crossing(period, instants, threshold, billed)) is not None:
+        place, statement = crossing
+        _issue(period, instants[place], statement)
+        billed = spend(statement.lines)
+        instants = instants[place + 1 :]
+        issued += 1
+    if issued:
+        rebuild(_drafts(period))
+    return issued
+
+
+def _billed(period: BillingPeriod) -> tuple[Decimal, datetime | None]:
+    """The spend that the threshold invoices of a period have billed together, and when the last one was due."""
+    rows = Invoice.objects.filter(period=period, kind=Invoice.Kind.THRESHOLD).exclude(status=Status.VOID)
+    last = rows.order_by("-scheduled_at").first()
+    if last is None:
+        return ZERO, None
+    return subtract(subtract(last.subtotal.amount, last.discount), last.credits_applied), last.scheduled_at
+
+
+def _instants(period: BillingPeriod, after: datetime | None, as_of: datetime) -> list[datetime]:
+    keys = list(period.contract.customer.keys.values_list("key", flat=True))
+    types = {name for names in Meter.objects.values_list("event_types", flat=True) for name in names}
+    found = event_times(keys, types, Period(period.starting_at, period.ending_before))
+    return [instant for instant in found if instant <= as_of and (after is None or instant > after)]
+
+
+def _first_crossing(
+    period: BillingPeriod, instants: Sequence[datetime], threshold: SpendThreshold, billed: Decimal
+) -> tuple[int, Statement] | None:
+    """The place of the first instant at which unbilled spend has reached the threshold, and the statement then."""
+    start, stop = 0, len(instants)
+    while start < stop:
+        step = -(-(stop - start) // PROBES)
+        probes = [*range(start + step - 1, stop - 1, step), stop - 1]
+        reached = _first_reached(accrued(period, [instants[each] + MOMENT for each in probes]), threshold, billed)
+        if reached is None:
+            return None
+        number, statement = reached
+        if step == 1:
+            return probes[number], statement
+        start, stop = (probes[number - 1] + 1 if number else start), probes[number] + 1
+    return None
+
+
+def _first_reached(
+    candidates: Sequence[StatementInputs], threshold: SpendThreshold, billed: Decimal
+) -> tuple[int, Statement] | None:
+    for number, inputs in enumerate(candidates):
+        statement = build_threshold(inputs)
+        if spend_reached(threshold, spend(statement.lines), billed):
+            return number, statement
+    return None
+
+
+def _issue(period: BillingPeriod, at: datetime, statement: Statement) -> None:
+    contract, customer = period.contract, period.contract.customer
+    write_drafts([Built(contract, replace(statement, draws=()), period=period, scheduled_at=at)])
+    drafts = Invoice.objects.filter(period=period, kind=Invoice.Kind.THRESHOLD, scheduled_at=at, number=None)
+    invoice = drafts.get()
+    for status in (Status.IN_REVIEW, Status.APPROVED):
+        Invoice.objects.filter(pk=invoice.pk).update(status=status)
+    Invoice.objects.filter(pk=invoice.pk).update(
+        status=Status.ISSUED,
+        issued_at=at,
+        due_at=at + timedelta(days=invoice.net_days),
+        bill_to={name: getattr(customer, name) for name in ("name", "address", "email", "tax_id")},
+        seller=dict(settings.SELLER),
+        number=next_number(settings.INVOICE_NUMBER_PREFIX),
+    )
+
+
+def _drafts(period: BillingPeriod) -> list[Invoice]:
+    """The open usage invoice of a period, which must now subtract more."""
+    rows = Invoice.objects.filter(period=period, kind=Invoice.Kind.USAGE, status__in=OPEN)
+    return list(
+        rows.select_related("period__contract__customer", "period__contract__rate_card")
+        .select_related("contract__customer", "contract__rate_card")
+        .select_for_update(of=("self",))
+    )
