@@ -68,3 +68,22 @@ class ApiKey(models.Model):
         if done:
             self.revoked_at = now
         return done
+
+
+class AnsweredWrite(models.Model):
+    """The answer to a write that came with an `Idempotency-Key`, stored in the transaction of the write itself."""
+
+    api_key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255, help_text="As the caller chose it; known per API key.")
+    request = models.CharField(max_length=64, help_text="SHA-256 of the method, the address and what was sent.")
+    status = models.PositiveSmallIntegerField()
+    body = models.TextField(help_text="The answer as JSON, byte for byte.")
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    objects: ClassVar[models.Manager["AnsweredWrite"]] = models.Manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["api_key", "key"], name="one_answer_per_idempotency_key")]
+
+    def __str__(self) -> str:
+        return self.key

@@ -15,6 +15,7 @@ urlpatterns = [
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("api/v1/", include("meters.api.urls")),
     path("api/v1/", include("contracts.api.urls")),
+    path("api/v1/", include("invoicing.api.urls")),
     path("", include("meters.api.vendor_urls")),
 ]
 

@@ -11,6 +11,7 @@ from contracts.deal_format import Catalog
 from contracts.products import ProductTerms
 from contracts.terms import Rate
 from contracts.units import UnitRate
+from meters.models import Meter
 
 
 def product_terms(product: Product) -> ProductTerms:
@@ -59,6 +60,7 @@ def units_of(card: RateCard) -> dict[str, list[UnitRate]]:
 
 
 def catalog_of(card: RateCard) -> Catalog:
-    """What a deal on a card may refer to: every product there is, and the card's pricing units."""
+    """What a deal on a card may refer to: every product and meter there is, and the card's pricing units."""
     products = {product.key: product_terms(product) for product in Product.objects.select_related("meter")}
-    return Catalog(products, frozenset(unit.key for unit in card.parsed_units))
+    meters = dict(Meter.objects.values_list("key", "group_by"))
+    return Catalog(products, frozenset(unit.key for unit in card.parsed_units), meters)

@@ -239,8 +239,9 @@ class Subscription(Dated, frozen=True, kw_only=True):
                 raise ValueError(f"changes[{index}].at: must be after the change before it")
         if len(set(self.seats)) != len(self.seats):
             raise ValueError("seats: a seat is named twice")
-        if len(self.seats) > self.quantity:
-            raise ValueError(f"seats: {len(self.seats)} seats are named, the quantity is {self.quantity}")
+        most = max([self.quantity, *(change.quantity for change in self.changes)])
+        if len(self.seats) > most:
+            raise ValueError(f"seats: {len(self.seats)} seats are named, the quantity is {most}")
 
 
 class Charge(Document, frozen=True, kw_only=True):
@@ -302,9 +303,16 @@ class BalanceThreshold(Document, frozen=True, kw_only=True):
 
 
 class EntitlementTerms(Document, frozen=True, kw_only=True, tag_field="kind"):
-    """A feature the customer may use."""
+    """A feature the customer may use. With `requires_balance` only while something is left of a prepaid commit or
+    credit that is open: of any (`true`), or of one of those named by key.
+    """
 
     feature: Key
+    requires_balance: bool | tuple[Key, ...] = False
+
+    def check(self) -> None:
+        if self.requires_balance == ():
+            raise ValueError("requires_balance: name commits or credits, or write true for any of them")
 
 
 class Switch(EntitlementTerms, frozen=True, kw_only=True, tag="boolean"):

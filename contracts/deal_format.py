@@ -7,7 +7,7 @@ are all collected, so that a form can show them together.
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from itertools import combinations
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from catalog.documents import DocumentError, read, write
 from catalog.group_values import parse_group
-from contracts.deal import Access, ContractDocument, Deal, Overwrite, Scope
+from contracts.deal import Access, Allowance, ContractDocument, Deal, Overwrite, Scope
 from contracts.products import ProductTerms
 from contracts.scopes import covers_product
 from meters.periods import local_midnight
@@ -49,10 +49,13 @@ class DealError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What a deal may refer to: the products by key, and the custom pricing units of the rate card."""
+    """What a deal may refer to: the products by key, the custom pricing units of the rate card, and the meters by key
+    with what they split usage by.
+    """
 
     products: Mapping[str, ProductTerms]
     units: frozenset[str] = frozenset()
+    meters: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def parse_deal(written: object, zone: ZoneInfo, catalog: Catalog | None = None) -> Deal:
@@ -88,9 +91,10 @@ def faults_of(deal: Deal, catalog: Catalog | None = None, zone: ZoneInfo = UTC) 
     """Everything in a well-formed deal that cannot be meant; references only if the catalog is known. Days are named
     as they are in `zone`.
     """
-    found = [*_repeated_keys(deal), *_unknown_terms(deal), *_overlapping_access(deal, zone)]
+    found = [*_repeated_keys(deal), *_unknown_terms(deal), *_unknown_balances(deal), *_overlapping_access(deal, zone)]
     if catalog is not None:
         found += [*_unknown_products(deal, catalog), *_unknown_units(deal, catalog), *_unnamed_values(deal, catalog)]
+        found += _unknown_meters(deal, catalog)
     return found
 
 
@@ -172,6 +176,17 @@ def _unknown_terms(deal: Deal) -> Iterator[Fault]:
             yield Fault(f"balance_threshold.excluded[{place}]", "unknown", f"{key} is no commit or credit")
 
 
+def _unknown_balances(deal: Deal) -> Iterator[Fault]:
+    """Features that require a balance nobody has."""
+    balances = {each.key for name in BALANCES for each in getattr(deal, name)}
+    for index, entitlement in enumerate(deal.entitlements):
+        named = entitlement.requires_balance
+        for place, key in enumerate(() if isinstance(named, bool) else named):
+            if key not in balances:
+                path = f"entitlements[{index}].requires_balance[{place}]"
+                yield Fault(path, "unknown", f"{key} is no commit or credit of the contract")
+
+
 def _overlapping_access(deal: Deal, zone: ZoneInfo) -> Iterator[Fault]:
     for name in ("commits", "credits"):
         for index, each in enumerate(getattr(deal, name)):
@@ -233,6 +248,19 @@ def _unknown_units(deal: Deal, catalog: Catalog) -> Iterator[Fault]:
     for path, unit in named:
         if unit and unit not in catalog.units:
             yield Fault(path, "unknown", f"the rate card has no pricing unit {unit}")
+
+
+def _unknown_meters(deal: Deal, catalog: Catalog) -> Iterator[Fault]:
+    for index, each in enumerate(deal.entitlements):
+        if not isinstance(each, Allowance):
+            continue
+        kept = catalog.meters.get(each.meter)
+        if kept is None:
+            yield Fault(f"entitlements[{index}].meter", "unknown", f"there is no meter {each.meter}")
+            continue
+        for key in sorted(set(each.where) - set(kept)):
+            message = f"meter {each.meter} does not split usage by {key}"
+            yield Fault(f"entitlements[{index}].where.{key}", "group", message)
 
 
 def _unnamed_values(deal: Deal, catalog: Catalog) -> Iterator[Fault]:

@@ -1,6 +1,7 @@
 """Entitlements: may a customer use a feature now, and how much of it is left. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -15,7 +16,8 @@ SHORT = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1)}
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The answer: `has_access`, the value of a setting, and for an allowance what was used and is left in `period`.
+    """The answer: `has_access` and if not the `reason`, the value of a setting, and for an allowance what was used and
+    is left in `period`.
 
     `overage` is what was used past a soft limit.
     """
@@ -28,6 +30,12 @@ class Grant:
     left: Decimal | None = None
     overage: Decimal | None = None
     period: Period | None = None
+    kind: str = "boolean"
+    soft: bool | None = None
+    reason: str = ""
+
+
+DISABLED, LIMIT_REACHED, NO_BALANCE = "disabled", "limit_reached", "no_balance"
 
 
 def reset_period(allowance: Allowance, calendar: Calendar, at: datetime) -> Period:
@@ -43,25 +51,46 @@ def reset_period(allowance: Allowance, calendar: Calendar, at: datetime) -> Peri
     return spans(allowance.reset, calendar, None, None, at)[-1].held
 
 
-def check(entitlement: Entitlement, used: Decimal = ZERO, period: Period | None = None) -> Grant:
-    """Whether a feature may be used, given what was used of it in its period."""
+def check(
+    entitlement: Entitlement, used: Decimal = ZERO, period: Period | None = None, *, has_balance: bool = True
+) -> Grant:
+    """Whether a feature may be used, given what was used of it in its period, and whether something is left of the
+    balances it requires.
+    """
     match entitlement:
         case Switch(feature=feature, enabled=enabled):
-            return Grant(feature, enabled)
+            grant = Grant(feature, enabled, reason="" if enabled else DISABLED)
         case Setting(feature=feature, value=value):
-            return Grant(feature, has_access=True, value=value)
+            grant = Grant(feature, has_access=True, value=value, kind="static")
         case Allowance():
-            return _allowance(entitlement, used, period)
+            grant = _allowance(entitlement, used, period)
+    if grant.has_access and entitlement.requires_balance and not has_balance:
+        return replace(grant, has_access=False, reason=NO_BALANCE)
+    return grant
+
+
+def most_generous(grants: Iterable[Grant]) -> Grant:
+    """Of the grants of one feature by several contracts: one with access, no limit before a limit, soft before hard,
+    more left before less; of equal ones the first.
+    """
+    return max(grants, key=_generosity)
+
+
+def _generosity(grant: Grant) -> tuple[object, ...]:
+    return grant.has_access, grant.left is None, bool(grant.soft), grant.left or ZERO
 
 
 def _allowance(allowance: Allowance, used: Decimal, period: Period | None) -> Grant:
-    left = max(subtract(allowance.limit, used), ZERO)
+    has_access = allowance.soft or used < allowance.limit
     return Grant(
         feature=allowance.feature,
-        has_access=allowance.soft or used < allowance.limit,
+        has_access=has_access,
         limit=allowance.limit,
         used=used,
-        left=left,
+        left=max(subtract(allowance.limit, used), ZERO),
         overage=max(subtract(used, allowance.limit), ZERO),
         period=period,
+        kind="metered",
+        soft=allowance.soft,
+        reason="" if has_access else LIMIT_REACHED,
     )

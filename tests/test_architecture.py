@@ -27,6 +27,7 @@ FOUNDATION = {
     "fields",
     "forms",
     "history",
+    "idempotency",
     "locks",
     "models",
     "progress",

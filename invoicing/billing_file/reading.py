@@ -70,6 +70,11 @@ def read_one(path: Path) -> Any:
     return documents[0].value
 
 
+def read_json(text: str) -> Written:
+    """The value of a JSON text."""
+    return _json(text)[0]
+
+
 def _unreadable(message: str) -> Written:
     return Written(faults=(Fault("", "unreadable", message),))
 

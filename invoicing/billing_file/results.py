@@ -14,7 +14,7 @@ from contracts.unclaimed import unclaimed_usage
 from invoicing.billing_file.amounts import instant, money, quantity
 from invoicing.billing_file.balance_results import balance_rows
 from invoicing.close import grace
-from invoicing.draft_rows import draft_invoice, draft_line
+from invoicing.draft_rows import Built, draft_invoice, draft_line
 from invoicing.drafts import build
 from invoicing.fees import due_fees
 from invoicing.inputs import Terms
@@ -37,7 +37,7 @@ def result(name: str, as_of: datetime) -> dict[str, Any]:
     return {
         "name": name,
         "as_of": instant(as_of),
-        "invoices": [_invoice(invoice, lines) for invoice, lines in statements],
+        "invoices": [invoice_row(invoice, lines) for invoice, lines in statements],
         "balances": [row for each in contracts for row in balance_rows(each, of_contract[each.pk], as_of)],
         "usage": _usage(contracts, as_of),
         "unclaimed": [{"customer": each.key, "events": each.events} for each in unclaimed_usage()],
@@ -67,15 +67,17 @@ def _not_written(contracts: Sequence[Contract], as_of: datetime) -> Statements:
         period.contract = known[period.contract_id]
     shadows = [each for each in contracts if each.shadow]
     fees = due_fees(Terms(shadows), shadows, as_of) if shadows else []
-    found: Statements = []
-    for built in build(periods, fees):
-        invoice = draft_invoice(built)
-        lines = [draft_line(invoice, place, line) for place, line in enumerate(built.statement.lines, start=1)]
-        found.append((invoice, lines))
-    return found
+    return [as_invoice(built) for built in build(periods, fees)]
 
 
-def _invoice(invoice: Invoice, lines: Iterable[InvoiceLine]) -> dict[str, Any]:
+def as_invoice(built: Built) -> tuple[Invoice, list[InvoiceLine]]:
+    """A statement as the invoice it would be, with its lines, not saved."""
+    invoice = draft_invoice(built)
+    return invoice, [draft_line(invoice, place, line) for place, line in enumerate(built.statement.lines, start=1)]
+
+
+def invoice_row(invoice: Invoice, lines: Iterable[InvoiceLine]) -> dict[str, Any]:
+    """An invoice, written or not, as results and the API show it. Expects its contract and customer read along."""
     contract, currency = invoice.contract, str(invoice.total.currency)
     shadow = contract.shadow
     return {
@@ -87,7 +89,7 @@ def _invoice(invoice: Invoice, lines: Iterable[InvoiceLine]) -> dict[str, Any]:
         "currency": currency,
         "period": _period(invoice.starting_at, invoice.ending_before),
         "issue_at": instant(invoice.scheduled_at or invoice.ending_before + grace()),
-        "lines": [_line(line, currency) for line in lines],
+        "lines": [line_row(line, currency) for line in lines],
         "subtotal": money(invoice.subtotal.amount, currency),
         "discount": money(invoice.discount, currency),
         "credits_applied": money(invoice.credits_applied, currency),
@@ -102,7 +104,7 @@ def _period(starting_at: datetime, ending_before: datetime) -> dict[str, str]:
     return {"starting_at": instant(starting_at), "ending_before": instant(ending_before)}
 
 
-def _line(line: InvoiceLine, currency: str) -> dict[str, Any]:
+def line_row(line: InvoiceLine, currency: str) -> dict[str, Any]:
     def amount(value: Decimal | str) -> str:
         value = Decimal(value)
         return quantity(value) if line.unit else money(value, currency)

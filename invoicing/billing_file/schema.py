@@ -205,17 +205,17 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Countinghouse billing file",
         "anyOf": [*schema["anyOf"], {"$ref": scenarios["$ref"]}],
-        "$defs": _as_written(definitions),
+        "$defs": as_written(definitions),
     }
 
 
-def _as_written(schema: Any) -> Any:
+def as_written(schema: Any) -> Any:
     """Numbers may be numbers or text, instants may be bare dates: say so where msgspec only knows the one."""
     if isinstance(schema, list):
-        return [_as_written(each) for each in schema]
+        return [as_written(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    rest = {key: _as_written(value) for key, value in schema.items() if key not in ("type", "format")}
+    rest = {key: as_written(value) for key, value in schema.items() if key not in ("type", "format")}
     match schema.get("format"):
         case "decimal":
             return {"type": ["number", "string"], **rest}

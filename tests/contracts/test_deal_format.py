@@ -20,6 +20,7 @@ CATALOG = Catalog(
         "setup": ProductTerms("setup", "Setup", kind="fixed"),
     },
     frozenset({"credit"}),
+    {"calls": ["model"]},
 )
 EVERYTHING: dict[str, Any] = {
     "usage_filter": {"region": ["eu"]},
@@ -53,8 +54,16 @@ EVERYTHING: dict[str, Any] = {
     "spend_threshold": {"amount": "100"},
     "balance_threshold": {"amount": "5", "recharge_to": "20"},
     "entitlements": [
-        {"kind": "boolean", "feature": "sso"},
-        {"kind": "metered", "feature": "calls", "meter": "calls", "limit": "1000", "reset": "minute"},
+        {"kind": "boolean", "feature": "sso", "requires_balance": True},
+        {
+            "kind": "metered",
+            "feature": "calls",
+            "meter": "calls",
+            "limit": "1000",
+            "reset": "minute",
+            "where": {"model": "a"},
+            "requires_balance": ["y1"],
+        },
     ],
 }
 
@@ -132,6 +141,11 @@ def with_change(path: str, value: Any) -> dict[str, Any]:
         ("balance_threshold.recharge_to", "14", "balance_threshold.recharge_to", "invalid"),
         ("balance_threshold.excluded", ["gone"], "balance_threshold.excluded[0]", "unknown"),
         ("entitlements.1.feature", "sso", "entitlements[0].feature", "repeated"),
+        ("entitlements.0.requires_balance", "yes", "entitlements[0].requires_balance", "type"),
+        ("entitlements.0.requires_balance", [], "entitlements[0].requires_balance", "invalid"),
+        ("entitlements.1.requires_balance", ["y9"], "entitlements[1].requires_balance[0]", "unknown"),
+        ("entitlements.1.meter", "gone", "entitlements[1].meter", "unknown"),
+        ("entitlements.1.where", {"colour": "red"}, "entitlements[1].where.colour", "group"),
         ("entitlements.1.reset", "second", "entitlements[1].reset", "value"),
         ("minimums", {}, "minimums", "type"),
     ],

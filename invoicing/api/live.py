@@ -1,0 +1,169 @@
+"""What a customer spent, has left and may use, now: the same statement the close would write."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import Q
+from django.http import Http404
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing_project.decimals import plain
+from catalog.written import written_instant
+from contracts.entitlements import Grant
+from contracts.models import Contract, Customer
+from invoicing.api import examples
+from invoicing.api.docs import list_of, read, ref
+from invoicing.api.rows import OneView
+from invoicing.api.writing import contract_of, customer_of
+from invoicing.billing_file.amounts import money
+from invoicing.billing_file.balance_results import balance_rows
+from invoicing.billing_file.results import as_invoice, invoice_row
+from invoicing.entitlements import grants
+from invoicing.live import Live, in_force, live
+from invoicing.models import Invoice, InvoiceLine, Status
+
+SPEND = "The running billing period as its invoice would be now, exact the moment a post of events is acknowledged."
+BALANCES = (
+    "What is left of every commit and credit after everything used so far, and the ledger: the entries that are posted "
+    "and those that issuing the statements of today would post."
+)
+
+
+class CustomerSpendView(OneView):
+    @read(
+        "read_spend",
+        "customers",
+        "Read the live spend",
+        list_of("Spend"),
+        {"data": [examples.SPEND]},
+        f"{SPEND} One for each contract in force.",
+    )
+    def get(self, request: Request, key: str) -> Response:
+        now = timezone.now()
+        return Response({"data": [spend_row(each) for each in live(in_force(_contracts(customer_of(key)), now), now)]})
+
+
+class ContractSpendView(OneView):
+    @read("read_contract_spend", "contracts", "Read the live spend", ref("Spend"), examples.SPEND, SPEND)
+    def get(self, request: Request, key: str) -> Response:
+        (found,) = live([contract_of(key)], timezone.now())
+        return Response(spend_row(found))
+
+
+class CustomerBalancesView(OneView):
+    @read(
+        "read_balances", "customers", "Read balances", list_of("BalanceShown"), {"data": [examples.BALANCE]}, BALANCES
+    )
+    def get(self, request: Request, key: str) -> Response:
+        return Response({"data": _balances(_contracts(customer_of(key)))})
+
+
+class ContractBalancesView(OneView):
+    @read(
+        "read_contract_balances",
+        "contracts",
+        "Read balances",
+        list_of("BalanceShown"),
+        {"data": [examples.BALANCE]},
+        BALANCES,
+    )
+    def get(self, request: Request, key: str) -> Response:
+        return Response({"data": _balances([contract_of(key)])})
+
+
+class EntitlementsView(OneView):
+    @read(
+        "list_entitlements",
+        "entitlements",
+        "List what a customer may use",
+        list_of("EntitlementShown"),
+        {"data": [examples.ENTITLEMENT, examples.SWITCH]},
+        "Of all contracts in force. Where several grant a feature, the most generous of them counts.",
+    )
+    def get(self, request: Request, key: str) -> Response:
+        found = grants(_contracts(customer_of(key)), timezone.now())
+        return Response({"data": [entitlement_row(found[name]) for name in sorted(found)]})
+
+
+class EntitlementView(OneView):
+    @read(
+        "check_entitlement",
+        "entitlements",
+        "Check whether a customer may use a feature",
+        ref("EntitlementShown"),
+        examples.ENTITLEMENT,
+        "From usage acknowledged so far, synchronously: ask before each use. 404 where no contract in force names the "
+        "feature. A metered feature resets every minute (a rate limit) to every year, or never.",
+    )
+    def get(self, request: Request, key: str, feature: str) -> Response:
+        found = grants(_contracts(customer_of(key)), timezone.now(), feature)
+        if feature not in found:
+            raise Http404
+        return Response(entitlement_row(found[feature]))
+
+
+def spend_row(found: Live) -> dict[str, Any]:
+    """The running period of a contract in four numbers, and the statement they come from."""
+    contract, currency = found.contract, found.contract.currency
+    left = [
+        {"unit": unit, "amount": money(amount, currency) if unit == currency else plain(amount)}
+        for unit, amount in sorted(found.left().items())
+    ]
+    empty = dict.fromkeys(("period", "used", "discount", "covered", "spent", "statement"))
+    row: dict[str, Any] = {"contract": contract.key, "currency": currency, **empty, "left": left}
+    if found.running is None:
+        return row
+    statement = invoice_row(*as_invoice(found.running))
+    total = found.running.statement
+    amounts = {
+        "used": total.subtotal,
+        "discount": total.discount,
+        "covered": total.credits_applied,
+        "spent": total.subtotal - total.discount - total.credits_applied,
+    }
+    shown = {name: money(amount, currency) for name, amount in amounts.items()}
+    return {**row, "period": statement["period"], **shown, "statement": statement}
+
+
+def entitlement_row(grant: Grant) -> dict[str, Any]:
+    resets = grant.period is not None and grant.period.ending_before.year < 9999
+    return {
+        "feature": grant.feature,
+        "kind": grant.kind,
+        "has_access": grant.has_access,
+        "reason": grant.reason,
+        "value": grant.value,
+        "limit": _number(grant.limit),
+        "used": _number(grant.used),
+        "remaining": _number(grant.left),
+        "overage": _number(grant.overage),
+        "soft": grant.soft,
+        "resets_at": written_instant(grant.period.ending_before) if grant.period and resets else None,
+    }
+
+
+def _number(value: Any) -> str | None:
+    return None if value is None else plain(value)
+
+
+def _contracts(customer: Customer) -> list[Contract]:
+    found = list(Contract.objects.filter(customer=customer).select_related("rate_card").order_by("key"))
+    for each in found:
+        each.customer = customer
+    return found
+
+
+def _balances(contracts: Sequence[Contract]) -> list[dict[str, Any]]:
+    """One row for each commit and credit of contracts that have some."""
+    now = timezone.now()
+    funded = [each for each in contracts if each.deal]
+    statements: dict[int, list[tuple[Invoice, list[InvoiceLine]]]] = defaultdict(list)
+    drawing = Invoice.objects.filter(contract__in=funded).exclude(Q(status=Status.VOID) | Q(draws=[]))
+    for invoice in drawing.order_by("starting_at", "pk").prefetch_related("lines"):
+        statements[invoice.contract_id].append((invoice, sorted(invoice.lines.all(), key=lambda line: line.position)))
+    for found in live(funded, now):
+        statements[found.contract.pk] += [as_invoice(built) for built in found.unwritten]
+    return [row for each in funded for row in balance_rows(each, statements[each.pk], now)]
