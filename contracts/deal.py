@@ -304,15 +304,16 @@ class BalanceThreshold(Document, frozen=True, kw_only=True):
 
 class EntitlementTerms(Document, frozen=True, kw_only=True, tag_field="kind"):
     """A feature the customer may use. With `requires_balance` only while something is left of a prepaid commit or
-    credit that is open: of any (`true`), or of one of those named by key.
+    credit that is open: of any, or of one of those named in `balances`.
     """
 
     feature: Key
-    requires_balance: bool | tuple[Key, ...] = False
+    requires_balance: bool = False
+    balances: tuple[Key, ...] = ()
 
     def check(self) -> None:
-        if self.requires_balance == ():
-            raise ValueError("requires_balance: name commits or credits, or write true for any of them")
+        if self.balances and not self.requires_balance:
+            raise ValueError("balances: says nothing unless requires_balance is true")
 
 
 class Switch(EntitlementTerms, frozen=True, kw_only=True, tag="boolean"):

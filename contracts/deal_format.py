@@ -180,10 +180,9 @@ def _unknown_balances(deal: Deal) -> Iterator[Fault]:
     """Features that require a balance nobody has."""
     balances = {each.key for name in BALANCES for each in getattr(deal, name)}
     for index, entitlement in enumerate(deal.entitlements):
-        named = entitlement.requires_balance
-        for place, key in enumerate(() if isinstance(named, bool) else named):
+        for place, key in enumerate(entitlement.balances):
             if key not in balances:
-                path = f"entitlements[{index}].requires_balance[{place}]"
+                path = f"entitlements[{index}].balances[{place}]"
                 yield Fault(path, "unknown", f"{key} is no commit or credit of the contract")
 
 

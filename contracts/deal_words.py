@@ -180,7 +180,11 @@ WORDS: Words = {
             "Without", "Keys of commits and credits that do not count.", suggest="balances", only_known=True
         ),
     },
-    "EntitlementTerms": {"feature": Word("Feature", "Its key, as the product asks for it.")},
+    "EntitlementTerms": {
+        "feature": Word("Feature", "Its key, as the product asks for it."),
+        "requires_balance": Word("Needs a balance", "Only while something is left of an open commit or credit."),
+        "balances": Word("Which balances", "Any of these. Nothing: any at all."),
+    },
     "Switch": {"": Word("On or off"), "enabled": Word("On")},
     "Setting": {"": Word("A value"), "value": Word("Value")},
     "Allowance": {

@@ -95,7 +95,6 @@ def _left(promises: Sequence[Promise], at: datetime) -> dict[int, bool]:
     now = {each.contract.pk: each for each in live(list(contracts.values()), at)}
     found = {}
     for place, each in needing:
-        named = each.entitlement.requires_balance
-        keys = None if isinstance(named, bool) else named
-        found[place] = any(amount > 0 for amount in now[each.contract.pk].left(keys).values())
+        left = now[each.contract.pk].left(each.entitlement.balances)
+        found[place] = any(amount > 0 for amount in left.values())
     return found

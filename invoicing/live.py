@@ -36,11 +36,11 @@ class Live:
     running: Built | None
     balances: tuple[tuple[Balance, Decimal], ...]
 
-    def left(self, keys: Sequence[str] | None = None) -> dict[str, Decimal]:
-        """What is left of prepaid commits and credits (of those named), by the unit it is in."""
+    def left(self, keys: Sequence[str] = ()) -> dict[str, Decimal]:
+        """What is left of prepaid commits and credits (of those named; none: of all), by the unit it is in."""
         found: dict[str, Decimal] = defaultdict(Decimal)
         for balance, left in self.balances:
-            if balance.kind != POSTPAID and (keys is None or balance.key in keys):
+            if balance.kind != POSTPAID and (not keys or balance.key in keys):
                 unit = balance.unit or self.contract.currency
                 found[unit] = add([found[unit], left])
         return dict(found)
