@@ -28,11 +28,13 @@ SHARED = """
 WITH who AS MATERIALIZED (
     SELECT given.who, s.id AS subject_id
     FROM unnest({who}, {keys}) AS given (who, key) JOIN meters_subject AS s ON s.key = given.key {everybody}
+), fresh AS MATERIALIZED (
+    SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties
+    FROM meters_event AS e
+    WHERE {beyond} AND ({times}) AND (e.subject_id IN (SELECT subject_id FROM who)) IS TRUE
 ), {tail_tables}, loose AS MATERIALIZED (
     SELECT found.* FROM (
-        SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties, true AS is_tail
-        FROM meters_event AS e
-        WHERE {tail} AND ({times}) AND (e.subject_id IN (SELECT subject_id FROM who)) IS TRUE
+        SELECT e.*, true AS is_tail FROM fresh AS e WHERE {uncontested}
         UNION ALL
         SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties, false
         FROM meters_event AS e
@@ -51,16 +53,17 @@ EVERYBODY = "UNION ALL SELECT {who}, id FROM meters_subject"
 # In the tail two events may share an identity, and no key table says yet which one is kept: the first to come.
 TAIL_TABLES = """
 doubled AS MATERIALIZED (
-    SELECT o.key FROM meters_event AS o WHERE {beyond} GROUP BY o.key HAVING count(*) > 1
+    SELECT o.key FROM meters_event AS o WHERE {beyond}{among} GROUP BY o.key HAVING count(*) > 1
 ), first_of_doubled AS MATERIALIZED (
     SELECT DISTINCT ON (o.key) o.key, o.time FROM meters_event AS o
     WHERE {beyond} AND (o.key IN (SELECT key FROM doubled)) IS TRUE ORDER BY o.key, o.xid, o.seq
 )
 """
+# Grouping every key of the tail would take longer than all the rest: only those that matter are looked for.
+AMONG_FRESH = " AND EXISTS (SELECT FROM fresh) AND (o.key IN (SELECT key FROM fresh)) IS TRUE"
 # Subqueries, not joins: they cost the same for each event whatever the planner believes about their number.
-TAIL = """
-{beyond}
-AND coalesce((SELECT k.time FROM meters_eventkey AS k WHERE k.key = e.key), e.time) = e.time
+UNCONTESTED = """
+coalesce((SELECT k.time FROM meters_eventkey AS k WHERE k.key = e.key), e.time) = e.time
 AND (e.key NOT IN (SELECT key FROM doubled) OR (e.key, e.time) IN (SELECT key, time FROM first_of_doubled))
 """
 CURSOR_ASK = -1
@@ -152,12 +155,12 @@ class Known:
     @property
     def tail_tables(self) -> str:
         """What `tail` needs in the statement's WITH."""
-        return TAIL_TABLES.format(beyond=self.beyond("o"))
+        return TAIL_TABLES.format(beyond=self.beyond("o"), among="")
 
     @property
     def tail(self) -> str:
         """The condition for an event `e` that the roller has not reached, and will count."""
-        return TAIL.format(beyond=self.beyond("e"))
+        return f"{self.beyond('e')} AND {UNCONTESTED}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +202,9 @@ class UsageStatement:
             who=add([who for who, _ in named], "int[]"),
             keys=add([key for _, key in named], "text[]"),
             everybody=EVERYBODY.format(who=self._who[None]) if None in self._who else "",
-            tail_tables=self._known.tail_tables,
-            tail=self._known.tail,
+            beyond=self._known.beyond("e"),
+            tail_tables=TAIL_TABLES.format(beyond=self._known.beyond("o"), among=AMONG_FRESH),
+            uncontested=UNCONTESTED,
             behind=f"NOT ({self._known.beyond('e')})",
             cursor_ask=CURSOR_ASK,
             no_last=NO_LAST,
