@@ -39,9 +39,18 @@ def redraw_periods(contract: Contract, until: datetime) -> None:
 
 
 def period_at(contract: Contract, instant: datetime) -> BillingPeriod | None:
-    """The billing period that holds an instant, written if it was not yet; None outside the contract."""
-    write_periods(instant, Contract.objects.filter(pk=contract.pk))
-    return contract.billing_periods.filter(starting_at__lte=instant, ending_before__gt=instant).first()
+    """The billing period that holds an instant, written if it was not yet; None outside the contract.
+
+    Its terms (contract, customer and rate card) are read along.
+    """
+    holding = BillingPeriod.objects.select_related("contract__customer", "contract__rate_card").filter(
+        contract=contract.pk, starting_at__lte=instant, ending_before__gt=instant
+    )
+    found = holding.first()
+    if found is None:
+        write_periods(instant, Contract.objects.filter(pk=contract.pk))
+        found = holding.all().first()
+    return found
 
 
 def _missing(contract: Contract, until: datetime) -> Iterable[BillingPeriod]:

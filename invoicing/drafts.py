@@ -105,7 +105,7 @@ def accrued(period: BillingPeriod, instants: Sequence[datetime]) -> list[Stateme
 def live_statement(contract: Contract, at: datetime) -> Statement | None:
     """The statement of the billing period that holds an instant, with all usage so far; None outside the contract."""
     period = period_at(contract, at)
-    return statements([with_terms(period.pk)])[0] if period else None
+    return statements([period])[0] if period else None
 
 
 def with_terms(period: int) -> BillingPeriod:

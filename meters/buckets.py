@@ -1,7 +1,13 @@
-"""Writing hour and day buckets: one statement per meter, over any set of events not yet counted in them."""
+"""Writing hour and day buckets, over any set of events not yet counted in them.
 
-from collections.abc import Iterator
+The events of each meter are added up once, to cells: one row for each customer key, hour and group. All meters' cells
+are then added to the hour buckets at once, and, added up once more, to the day buckets. Cells lie in a temporary table:
+only the holder of the cursor writes buckets, so what is not updated there can be inserted without another look.
+"""
+
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from django.db import connection
 
@@ -13,12 +19,12 @@ DAY = "date_bin('1 day', {}, '1970-01-01 00:00:00+00')"
 LATEST = "(array_agg({} ORDER BY {} DESC))[1]"
 
 # Per column: how it is aggregated from events, from hours, and how a bucket takes up more of it.
-EVENTS = ("events", "count(*)", "sum(events)", "b.events + excluded.events")
-TOTAL = ("total", "sum(value)", "sum(total)", "b.total + excluded.total")
-SMALLEST = ("smallest", "min(value)", "min(smallest)", "least(b.smallest, excluded.smallest)")
-LARGEST = ("largest", "max(value)", "max(largest)", "greatest(b.largest, excluded.largest)")
-MOMENT = ("moment", "sum(value * extract(epoch FROM time))", "sum(moment)", "b.moment + excluded.moment")
-NEWER = "CASE WHEN (excluded.last_time, excluded.last_key) > (b.last_time, b.last_key) THEN excluded.{0} ELSE b.{0} END"
+EVENTS = ("events", "count(*)", "sum(events)", "b.events + c.events")
+TOTAL = ("total", "sum(value)", "sum(total)", "b.total + c.total")
+SMALLEST = ("smallest", "min(value)", "min(smallest)", "least(b.smallest, c.smallest)")
+LARGEST = ("largest", "max(value)", "max(largest)", "greatest(b.largest, c.largest)")
+MOMENT = ("moment", "sum(value * extract(epoch FROM time))", "sum(moment)", "b.moment + c.moment")
+NEWER = "CASE WHEN (c.last_time, c.last_key) > (b.last_time, b.last_key) THEN c.{0} ELSE b.{0} END"
 LAST = [
     (
         f"last_{name}",
@@ -39,7 +45,17 @@ COLUMNS = {
     Aggregation.TIME_WEIGHTED: [EVENTS, TOTAL, MOMENT],
 }
 
-STATEMENT = """
+MEASURES = {name: column for columns in COLUMNS.values() for name, *column in columns}
+NAMES = ", ".join(MEASURES)
+
+MAKE_CELLS = """
+CREATE TEMPORARY TABLE IF NOT EXISTS rolled_cells (
+    starting_at timestamptz, events bigint, last_time timestamptz, meter_id int, subject_id int, group_id int,
+    last_key uuid, total numeric, smallest numeric, largest numeric, moment numeric, last_value numeric
+) ON COMMIT DELETE ROWS
+"""
+CLEAR_CELLS = "DELETE FROM rolled_cells"
+CELLS = """
 WITH matched AS (
     SELECT e.subject_id, {hour} AS starting_at, {group} AS groups, {value} AS value, e.time, e.key
     FROM meters_event AS e
@@ -57,20 +73,45 @@ WITH matched AS (
 ), fresh AS (
     INSERT INTO meters_groupvalues (values, digest) SELECT groups, digest FROM digests WHERE id IS NULL
     RETURNING id, digest
-), numbered AS MATERIALIZED (
-    SELECT coalesce(d.id, fresh.id) AS group_id, cells.*
-    FROM cells JOIN digests AS d USING (groups) LEFT JOIN fresh USING (digest)
-), hours AS (
-    INSERT INTO meters_hourbucket AS b (meter_id, subject_id, starting_at, group_id, {names})
-    SELECT {meter}, subject_id, starting_at, group_id, {names}
-    FROM numbered ORDER BY subject_id, starting_at, group_id
-    ON CONFLICT (meter_id, subject_id, starting_at, group_id) DO UPDATE SET {update}
 )
-INSERT INTO meters_daybucket AS b (meter_id, subject_id, starting_at, group_id, {names})
-SELECT {meter}, subject_id, {day}, group_id, {from_hours}
-FROM numbered GROUP BY 2, 3, 4 ORDER BY 2, 3, 4
-ON CONFLICT (meter_id, subject_id, starting_at, group_id) DO UPDATE SET {update}
+INSERT INTO rolled_cells (meter_id, subject_id, starting_at, group_id, {names})
+SELECT {meter}, subject_id, starting_at, coalesce(d.id, fresh.id), {names}
+FROM cells JOIN digests AS d USING (groups) LEFT JOIN fresh USING (digest) ORDER BY 2, 3, 4
 """
+# Meter 0 counts every event of a customer key, by day: unclaimed usage is found there.
+COUNT_ALL = f"""
+INSERT INTO rolled_cells (meter_id, subject_id, starting_at, group_id, events)
+SELECT 0, e.subject_id, {DAY.format("e.time")}, 0, count(*)
+FROM meters_event AS e WHERE {{chosen}} GROUP BY 2, 3 ORDER BY 2, 3
+RETURNING subject_id, starting_at
+"""  # noqa: S608
+HOURS = "SELECT * FROM rolled_cells WHERE meter_id > 0"
+# One hour of each day, as in most passes: hours need not be added up to days.
+HOURS_AS_DAYS = f"""
+SELECT meter_id, subject_id, {DAY.format("starting_at")} AS starting_at, group_id, {NAMES} FROM rolled_cells
+"""  # noqa: S608
+ONE_HOUR_A_DAY = f"""
+SELECT count(*) = count(DISTINCT {DAY.format("starting_at")})
+FROM (SELECT starting_at FROM rolled_cells WHERE meter_id > 0 GROUP BY 1) AS hours
+"""  # noqa: S608
+DAYS = f"""
+SELECT meter_id, subject_id, {DAY.format("starting_at")} AS starting_at, group_id,
+       {", ".join(f"{later} AS {name}" for name, (_, later, _) in MEASURES.items())}
+FROM rolled_cells GROUP BY 1, 2, 3, 4
+"""  # noqa: S608
+SAME = """
+(b.meter_id, b.subject_id, b.starting_at, b.group_id) = (c.meter_id, c.subject_id, c.starting_at, c.group_id)
+"""
+# Two steps, not ON CONFLICT: that locks each row before it updates it, and takes twice as long.
+UPDATE = f"""
+UPDATE meters_{{size}}bucket AS b SET {", ".join(f"{name} = {more}" for name, (_, _, more) in MEASURES.items())}
+FROM ({{cells}}) AS c WHERE {SAME}
+"""  # noqa: S608
+INSERT = f"""
+INSERT INTO meters_{{size}}bucket (meter_id, subject_id, starting_at, group_id, {NAMES})
+SELECT meter_id, subject_id, starting_at, group_id, {NAMES} FROM ({{cells}}) AS c
+WHERE NOT EXISTS (SELECT FROM meters_{{size}}bucket AS b WHERE {SAME}) ORDER BY 1, 2, 3, 4
+"""  # noqa: S608
 # After the buckets, which number the groups.
 VALUES = """
 WITH seen AS MATERIALIZED (
@@ -91,28 +132,44 @@ SELECT DISTINCT {meter}, subject_id, {day}, group_id, value FROM numbered ORDER 
 ON CONFLICT DO NOTHING
 """
 GROUP_DIGEST = DIGEST.format("array_to_json(groups)::text")
-# The planner knows nothing of the rows on their way: it would compare every cell with every group, and sort all events
-# to group them.
-PLAIN = "SELECT set_config('enable_nestloop', 'off', true), set_config('enable_sort', 'off', true)"
-USUAL = "SELECT set_config('enable_nestloop', 'on', true), set_config('enable_sort', 'on', true)"
+# The planner knows nothing of the rows on their way: it would compare every cell with every group, sort all events to
+# group them, and read all buckets to find some.
+PLANS = {
+    "counting": {"enable_nestloop": "off", "enable_sort": "off"},
+    "adding": {"enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off"},
+}
 
 
-@contextmanager
-def plain_plans() -> Iterator[None]:
-    """Around `add_to_buckets`, in its transaction."""
+def add_to_buckets(
+    meters: Iterable[Meter], chosen: str, parameters: Parameters, *, all_events: bool = False
+) -> set[tuple[int, datetime]]:
+    """Count the chosen events (a condition on `e`) in the meters' buckets. Only for the holder of the cursor.
+
+    With `all_events` in meter 0 as well: returns customer keys (their ids) and UTC days of all of them.
+    """
+    touched: set[tuple[int, datetime]] = set()
     with connection.cursor() as cursor:
-        cursor.execute(PLAIN)
-        yield
-        cursor.execute(USUAL)
+        cursor.execute(MAKE_CELLS)
+        cursor.execute(CLEAR_CELLS)
+        with _planned("counting"):
+            if all_events:
+                cursor.execute(COUNT_ALL.format(chosen=chosen), parameters)
+                touched = set(cursor.fetchall())
+            for meter in meters:
+                _count_cells(meter, chosen, Parameters(parameters))
+        with _planned("adding"):
+            cursor.execute(ONE_HOUR_A_DAY)
+            (one_hour,) = cursor.fetchone()
+            _add_cells("hour", HOURS)
+            _add_cells("day", HOURS_AS_DAYS if one_hour else DAYS)
+    return touched
 
 
-def add_to_buckets(meter: Meter, chosen: str, parameters: Parameters) -> None:
-    """Count the chosen events (a condition on `e`) in the meter's buckets. Only for the holder of the cursor."""
+def _count_cells(meter: Meter, chosen: str, parameters: Parameters) -> None:
     columns = COLUMNS[Aggregation(meter.aggregation)]
-    statement = STATEMENT.format(
+    statement = CELLS.format(
         digest=GROUP_DIGEST,
         hour=HOUR.format("e.time"),
-        day=DAY.format("starting_at"),
         group=group(meter.group_by, parameters),
         value=value(meter, parameters),
         chosen=chosen,
@@ -120,13 +177,20 @@ def add_to_buckets(meter: Meter, chosen: str, parameters: Parameters) -> None:
         meter=parameters.add(meter.pk, "int"),
         names=", ".join(name for name, *_ in columns),
         from_events=", ".join(f"{first} AS {name}" for name, first, _, _ in columns),
-        from_hours=", ".join(later for _, _, later, _ in columns),
-        update=", ".join(f"{name} = {more}" for name, _, _, more in columns),
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
     if meter.aggregation == Aggregation.UNIQUE_COUNT:
         _add_values(meter, chosen, parameters)
+
+
+def _add_cells(size: str, cells: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(UPDATE.format(size=size, cells=cells))
+        updated = cursor.rowcount
+        cursor.execute(f"SELECT count(*) FROM ({cells}) AS c")  # noqa: S608
+        if cursor.fetchone()[0] > updated:
+            cursor.execute(INSERT.format(size=size, cells=cells))
 
 
 def _add_values(meter: Meter, chosen: str, parameters: Parameters) -> None:
@@ -142,3 +206,14 @@ def _add_values(meter: Meter, chosen: str, parameters: Parameters) -> None:
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
+
+
+@contextmanager
+def _planned(kind: str) -> Iterator[None]:
+    """Sets what the planner may choose from, to the end of the block."""
+    with connection.cursor() as cursor:
+        for name, setting in PLANS[kind].items():
+            cursor.execute("SELECT set_config(%s, %s, true)", [name, setting])
+        yield
+        for name in PLANS[kind]:
+            cursor.execute("SELECT set_config(%s, 'on', true)", [name])

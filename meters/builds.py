@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from meters.buckets import add_to_buckets, plain_plans
+from meters.buckets import add_to_buckets
 from meters.matching import Parameters
 from meters.models import Meter, MeterBuild
 
@@ -74,8 +74,7 @@ def _count_part(build: MeterBuild) -> bool:
     parameters = Parameters(xid=build.xid, base=build.base_seq, start=start, end=end)
     spans = ["e.time >= %(start)s"] if start else []
     spans += ["e.time < %(end)s"] if end else []
-    with plain_plans():
-        add_to_buckets(build.meter, " AND ".join(["(e.xid < %(xid)s OR e.seq <= %(base)s)", *spans]), parameters)
+    add_to_buckets([build.meter], " AND ".join(["(e.xid < %(xid)s OR e.seq <= %(base)s)", *spans]), parameters)
     if end:
         MeterBuild.objects.filter(pk=build.pk).update(position=end)
         return False

@@ -28,6 +28,8 @@ INSERT = f"""
 INSERT INTO meters_event (key, subject_id, event_type_id, time, properties)
 SELECT * FROM {ARRAYS} ON CONFLICT DO NOTHING
 """  # noqa: S608
+# Which rows are new, in microseconds since 2000 as rows are sent.
+INSERT_EACH = f"{INSERT} RETURNING (extract(epoch FROM time - '2000-01-01 00:00:00+00') * 1000000)::bigint, key"
 # The stored event is the same, or it is another under the same identity and time. Rows come in the order sent.
 DIFFERENT = f"""
 SELECT sent.place::int - 1
@@ -81,6 +83,20 @@ class EventRows:
             new = cursor.execute(INSERT, values, prepare=True).rowcount
             _duplicates.seen(len(self.keys), len(self.keys) - new)
             if new == len(self.keys):
+                return new, []
+            return new, [place for (place,) in cursor.execute(DIFFERENT, values, prepare=True)]
+
+    def write_each(self) -> tuple[list[int], list[int]]:
+        """Which rows are new, and which ones clash: for few rows."""
+        with connection.wrap_database_errors, _cursor() as cursor:
+            values = self._arrays()
+            written = {(time, key.bytes) for time, key in cursor.execute(INSERT_EACH, values, prepare=True)}
+            new = []
+            for row, one in enumerate(zip(self.times, self.keys, strict=True)):
+                if one in written:
+                    written.remove(one)  # the first of two in one statement is the new one
+                    new.append(row)
+            if len(new) == len(self.keys):
                 return new, []
             return new, [place for (place,) in cursor.execute(DIFFERENT, values, prepare=True)]
 

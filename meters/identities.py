@@ -11,12 +11,17 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-# The earliest event of an identity is kept. In the order of keys: neighbours share a page of the index.
-KEEP_KEYS = """
+# In the order of keys: neighbours share a page of the index.
+KEEP_ALL = """
+INSERT INTO meters_eventkey (key, time, seen_on)
+SELECT e.key, e.time, %(today)s FROM meters_event AS e WHERE {chosen} ORDER BY e.key
+"""
+# The earliest event of an identity is kept.
+KEEP_NEW = """
 INSERT INTO meters_eventkey (key, time, seen_on)
 SELECT DISTINCT ON (e.key) e.key, e.time, %(today)s FROM meters_event AS e WHERE {chosen} ORDER BY e.key, e.xid, e.seq
+ON CONFLICT (key) DO NOTHING
 """
-UNLESS_KNOWN = "ON CONFLICT (key) DO NOTHING"
 MOVE_LOSERS = """
 WITH lost AS (
     DELETE FROM meters_event AS e USING meters_eventkey AS kept
@@ -42,10 +47,10 @@ CLEAN_PASSES = 20
 
 
 class _Known:
-    """Passes of this process in a row that met no known key. Then none is expected, which spares looking for each."""
+    """Passes of this process in a row that met no known key. Then none is expected, which halves the work."""
 
     def __init__(self) -> None:
-        self.passes_without = 0
+        self.passes_without = CLEAN_PASSES  # until one is met
 
 
 _known = _Known()
@@ -53,7 +58,7 @@ _known = _Known()
 
 def settle_identities(chosen: str, parameters: dict[str, Any], number: int) -> int:
     """Keep the first of the chosen events that share an identity; the others become conflicts. Returns how many."""
-    kept = _keep_keys(KEEP_KEYS.format(chosen=chosen), {**parameters, "today": timezone.now().date()}, number)
+    kept = _keep_keys(chosen, {**parameters, "today": timezone.now().date()}, number)
     if kept == number:
         return 0
     with connection.cursor() as cursor:
@@ -68,14 +73,14 @@ def forget_old_keys(chunk: int = 20_000) -> None:
         pass
 
 
-def _keep_keys(statement: str, parameters: dict[str, Any], number: int) -> int:
+def _keep_keys(chosen: str, parameters: dict[str, Any], number: int) -> int:
     if _known.passes_without >= CLEAN_PASSES:
         try:
             with transaction.atomic():
-                return _execute(statement, parameters)
+                return _execute(KEEP_ALL.format(chosen=chosen), parameters)
         except IntegrityError:
             _known.passes_without = 0
-    kept = _execute(statement + UNLESS_KNOWN, parameters)
+    kept = _execute(KEEP_NEW.format(chosen=chosen), parameters)
     _known.passes_without = _known.passes_without + 1 if kept == number else 0
     return kept
 

@@ -91,7 +91,7 @@ def _ingest_chunk(events: Sequence[Event]) -> tuple[int, list[int]]:
     partitions.ensure_for([events[place].time for place in rows.places])
     accepted, clashing = rows.write()
     if clashing:
-        _record_conflicts([(events[rows.places[row]], rows.keys[row]) for row in clashing])
+        record_conflicts([(events[rows.places[row]], rows.keys[row]) for row in clashing])
     return accepted, [rows.places[row] for row in clashing]
 
 
@@ -125,7 +125,8 @@ def _digest(*parts: str) -> uuid.UUID:
     return uuid.UUID(bytes=hashlib.blake2b("\0".join(parts).encode(), digest_size=16).digest())
 
 
-def _record_conflicts(clashing: Sequence[tuple[Event, bytes]]) -> None:
+def record_conflicts(clashing: Sequence[tuple[Event, bytes]]) -> None:
+    """List events (each with its key) that clash with a stored one of the same identity and time."""
     now = timezone.now()
     rows: list[dict[str, Any]] = [
         {

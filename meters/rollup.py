@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from meters.buckets import DAY, add_to_buckets, plain_plans
+from meters.buckets import add_to_buckets
 from meters.builds import continue_builds, forget_builds
 from meters.identities import settle_identities
 from meters.matching import Parameters
@@ -20,9 +20,11 @@ from meters.partitions import month_of, next_month
 
 # A pass sorts and hashes in memory, and is over before compiling its statements would pay.
 # New events lie together, in the order of their xid: a bitmap of them is a detour.
+# The commit need not wait for the disk: cursor, buckets, identities and conflicts are one transaction, so one lost in a
+# crash is done again from the events. Whatever was committed after reading it has flushed it as well.
 ROOM = """
 SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true),
-       set_config('enable_bitmapscan', 'off', true)
+       set_config('enable_bitmapscan', 'off', true), set_config('synchronous_commit', 'off', true)
 """
 # READ COMMITTED is enough and right here: the set of events below xmin no longer changes, and a snapshot from before
 # the cursor was locked would show another roller's events as not yet counted.
@@ -44,14 +46,6 @@ SELECT (SELECT xid FROM meters_event WHERE xid >= %(start)s AND xid < %(xmin)s O
        (SELECT xid FROM meters_event WHERE xid >= %(start)s AND xid < %(xmin)s ORDER BY xid OFFSET %(batch)s LIMIT 1)
 """
 SPAN = "SELECT count(*), min(time), max(time), max(seq) FROM meters_event AS e WHERE {chosen}"
-# Meter 0 counts every event of a customer key: unclaimed usage is found there.
-COUNT_ALL = f"""
-INSERT INTO meters_daybucket AS b (meter_id, subject_id, starting_at, group_id, events)
-SELECT 0, e.subject_id, {DAY.format("e.time")}, 0, count(*)
-FROM meters_event AS e WHERE {{chosen}} GROUP BY 2, 3 ORDER BY 2, 3
-ON CONFLICT (meter_id, subject_id, starting_at, group_id) DO UPDATE SET events = b.events + excluded.events
-RETURNING b.subject_id, b.starting_at
-"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +146,7 @@ def _count(work: Pass) -> tuple[int, set[tuple[int, datetime]], int]:
     parameters = {**work.parameters, "first": month_of(first), "until": next_month(month_of(last))}
     number -= settle_identities(chosen, parameters, number)
     meters = list(Meter.objects.exclude(built_at=None, build=None).order_by("pk"))
-    with plain_plans(), connection.cursor() as cursor:
-        cursor.execute(COUNT_ALL.format(chosen=chosen), parameters)
-        touched = set(cursor.fetchall())
-        for meter in meters:
-            add_to_buckets(meter, chosen, Parameters(parameters))
-    return number, touched, last_seq
+    return number, add_to_buckets(meters, chosen, Parameters(parameters), all_events=True), last_seq
 
 
 def _row(statement: str, parameters: Any = None) -> tuple[Any, ...] | None:

@@ -28,14 +28,9 @@ SHARED = """
 WITH who AS MATERIALIZED (
     SELECT given.who, s.id AS subject_id
     FROM unnest({who}, {keys}) AS given (who, key) JOIN meters_subject AS s ON s.key = given.key {everybody}
-), fresh AS MATERIALIZED (
-    SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties
-    FROM meters_event AS e
-    WHERE {beyond} AND ({times}) AND (e.subject_id IN (SELECT subject_id FROM who)) IS TRUE
-), {tail_tables}, loose AS MATERIALIZED (
+), {fresh} loose AS MATERIALIZED (
     SELECT found.* FROM (
-        SELECT e.*, true AS is_tail FROM fresh AS e WHERE {uncontested}
-        UNION ALL
+        {of_tail}
         SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties, false
         FROM meters_event AS e
         WHERE {behind} AND ({edges}) AND (e.subject_id IN (SELECT subject_id FROM who)) IS TRUE
@@ -49,6 +44,14 @@ SELECT {cursor_ask} AS ask, ARRAY[]::text[] AS groups, coalesce(max(xid), 0) AS 
        {no_last}, NULL::numeric AS moment, 0::bigint AS different
 FROM meters_rollupcursor
 """
+FRESH = """
+fresh AS MATERIALIZED (
+    SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties
+    FROM meters_event AS e
+    WHERE {beyond} AND ({times}) AND (e.subject_id IN (SELECT subject_id FROM who)) IS TRUE
+), {tail_tables},
+"""
+OF_TAIL = "SELECT e.*, true AS is_tail FROM fresh AS e WHERE {uncontested} UNION ALL"
 EVERYBODY = "UNION ALL SELECT {who}, id FROM meters_subject"
 # In the tail two events may share an identity, and no key table says yet which one is kept: the first to come.
 TAIL_TABLES = """
@@ -138,13 +141,15 @@ class UsageRequest:
 class Known:
     """The cursor, read before the statement so that the planner sees constants; the statement reads it again.
 
-    Where another server moved it, buckets and cursor mean nothing: everything is read from the events.
+    Where another server moved it, buckets and cursor mean nothing: everything is read from the events. `has_tail` is
+    false where the customers asked for have no event past the cursor: half of the statement is not needed then.
     """
 
     xid: int = 0
     base_seq: int = -1
     is_ours: bool = True
     has_archives: bool = False
+    has_tail: bool = True
 
     def beyond(self, alias: str) -> str:
         """The condition for an event that the roller has not reached."""
@@ -197,19 +202,24 @@ class UsageStatement:
     def _shared(self) -> str:
         add = self.parameters.add
         named = [(who, key) for keys, who in self._who.items() if keys is not None for key in dict.fromkeys(keys)]
-        periods = [each.request.period for each in self._asked]
         return SHARED.format(
             who=add([who for who, _ in named], "int[]"),
             keys=add([key for _, key in named], "text[]"),
             everybody=EVERYBODY.format(who=self._who[None]) if None in self._who else "",
-            beyond=self._known.beyond("e"),
-            tail_tables=TAIL_TABLES.format(beyond=self._known.beyond("o"), among=AMONG_FRESH),
-            uncontested=UNCONTESTED,
+            fresh=self._fresh() if self._known.has_tail else "",
+            of_tail=OF_TAIL.format(uncontested=UNCONTESTED) if self._known.has_tail else "",
             behind=f"NOT ({self._known.beyond('e')})",
             cursor_ask=CURSOR_ASK,
             no_last=NO_LAST,
-            times=self._in_spans((period.starting_at, period.ending_before) for period in periods),
             edges=self._in_spans(span for each in self._asked for span in each.covering.edges),
+        )
+
+    def _fresh(self) -> str:
+        periods = [each.request.period for each in self._asked]
+        return FRESH.format(
+            beyond=self._known.beyond("e"),
+            times=self._in_spans((period.starting_at, period.ending_before) for period in periods),
+            tail_tables=TAIL_TABLES.format(beyond=self._known.beyond("o"), among=AMONG_FRESH),
         )
 
     def _in_spans(self, spans: Iterable[Span]) -> str:
@@ -263,6 +273,8 @@ class UsageStatement:
 
     def _events(self) -> Iterable[str]:
         for asked in self._readings():
+            if not self._known.has_tail and not any(each.covering.edges for each in asked):
+                continue
             meter = asked[0].request.meter
             measures = _event_measures(_needs(meter))
             yield EVENTS.format(measures=measures, value=value(meter, self.parameters), **self._loose(asked))

@@ -11,7 +11,8 @@ from billing_project.errors import Problem
 from meters.backlog import WAIT, backlog
 from meters.events import Decoded, Event, Rejection
 from meters.first_times import with_first_times
-from meters.ingest import IngestResult, ingest_events, record_rejections
+from meters.group_commit import ingest_together
+from meters.ingest import IngestResult, record_rejections
 
 CONFLICT = (
     "The identity is taken by an event with another body. The first one counts; this one is listed as a conflict."
@@ -55,7 +56,7 @@ def take(decoded: Decoded, sender: str, id_name: str = "id") -> Taken:
     if backlog.is_too_long():
         raise Throttled(WAIT, TOO_MANY)
     events = with_first_times(decoded.events)
-    result = ingest_events(events)
+    result = ingest_together(events)
     if decoded.rejected:
         record_rejections(decoded.rejected, sender)
     conflicts = [

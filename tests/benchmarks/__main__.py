@@ -70,6 +70,7 @@ def main() -> None:
         print(f"{name}: {circumstances()}", file=sys.stderr)
         result, text = import_module(f"tests.benchmarks.{name}").run(options)
         connections.close_all()
+    result.name = given.name
     print(result.as_json() if given.json else f"{text}\n\nratio {result.ratio:.2f}, target {result.target}")
 
 
