@@ -31,7 +31,7 @@ WITH who AS MATERIALIZED (
 ), {fresh} loose AS MATERIALIZED (
     SELECT found.* FROM (
         {of_tail}
-        SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties, false
+        SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties, false AS is_tail
         FROM meters_event AS e
         WHERE {behind} AND ({edges}) AND (e.subject_id IN (SELECT subject_id FROM who)) IS TRUE
     ) AS found,
