@@ -31,6 +31,12 @@ VERBS: dict[str, tuple[str, ...]] = {
         "invoicing.approve_invoice",
         "invoicing.issue_invoice",
         "invoicing.void_invoice",
+        "invoicing.record_payment",
+        "invoicing.credit_invoice",
+        "invoicing.add_line",
+        "invoicing.add_autoapproval",
+        "invoicing.change_autoapproval",
+        "invoicing.delete_autoapproval",
     ),
 }
 

@@ -199,6 +199,11 @@ PGHISTORY_APPEND_ONLY = True
 
 INVOICE_GRACE_HOURS = env.int("INVOICE_GRACE_HOURS", default=24)
 INVOICE_NUMBER_PREFIX = env.str("INVOICE_NUMBER_PREFIX", default="INV-")
+CREDIT_NOTE_NUMBER_PREFIX = env.str("CREDIT_NOTE_NUMBER_PREFIX", default="CN-")
+# Who wrote a contract or a line of an invoice does not approve it.
+FOUR_EYES = env.bool("FOUR_EYES", default=True)
+# A total further than this from the one before needs a look.
+REVIEW_CHANGE_PERCENT = env.int("REVIEW_CHANGE_PERCENT", default=50)
 # Who sends the invoices, as it stands on them.
 SELLER = {
     "name": env.str("SELLER_NAME", default="Countinghouse"),

@@ -7,13 +7,13 @@ wrong, as sentences that name the rows; nothing found means that the invariant h
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 
-from django.db.models import Count, F, Max, Min, OuterRef, Q, Subquery, Sum
+from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from billing_project.decimals import plain
 from billing_project.fields import ExactField
 from contracts.models import BillingPeriod, LedgerEntry
-from invoicing.models import FROZEN, Invoice, InvoiceLine, NumberSeries, Status
+from invoicing.models import FROZEN, CreditNote, Invoice, InvoiceLine, NumberSeries, Payment, Status
 from meters.recount import find_drift
 
 ZERO = Decimal(0)
@@ -59,14 +59,18 @@ def periods_follow_each_other() -> Iterator[str]:
 
 
 def numbers_have_no_gaps() -> Iterator[str]:
-    """The issued invoices of a series carry its numbers from 1 to the last one, each once."""
+    """The issued documents of a series carry its numbers from 1 to the last one, each once."""
     for series in NumberSeries.objects.all():
-        numbered = Invoice.objects.filter(number__startswith=series.prefix)
-        found = numbered.aggregate(count=Count("pk"), first=Min("number"), last=Max("number"))
-        if found["count"] != series.last_number:
+        carried = [
+            str(number)
+            for documents in (Invoice.objects.all(), CreditNote.objects.all())
+            for number in documents.filter(number__startswith=series.prefix).values_list("number", flat=True)
+        ]
+        if len(carried) != series.last_number:
+            span = f" ({min(carried)} to {max(carried)})" if carried else ""
             yield (
-                f"Number series {series}: {series.last_number} numbers are given out, {found['count']} invoices carry "
-                f"one ({found['first']} to {found['last']})."
+                f"Number series {series}: {series.last_number} numbers are given out, {len(carried)} documents carry "
+                f"one{span}."
             )
 
 
@@ -96,6 +100,40 @@ def draws_are_posted() -> Iterator[str]:
         yield f"Ledger: {source} is posted, but no issued invoice draws it."
 
 
+def voided_draws_are_returned() -> Iterator[str]:
+    """What a voided invoice drew went back, and nothing else did."""
+    returned = dict(LedgerEntry.objects.filter(kind=LedgerEntry.Kind.VOID_RETURN).values_list("source", "amount"))
+    for invoice in Invoice.objects.filter(status=Status.VOID).exclude(draws=[]).iterator():
+        for number, draw in enumerate(invoice.draws):
+            amount = returned.pop(f"invoice:{invoice.pk}:{number}:void", ZERO)
+            if amount != Decimal(draw["amount"]):
+                yield f"Invoice {invoice} is void: {draw['amount']} of {draw['balance']} should be back, {amount} is."
+    for source in returned:
+        yield f"Ledger: {source} is returned, but no voided invoice drew it."
+
+
+def what_is_paid_adds_up() -> Iterator[str]:
+    """What an invoice says is paid and credited is the sum of its payments and issued credit notes; it is paid exactly
+    when nothing is open.
+    """
+    paid = Payment.objects.filter(invoice=OuterRef("pk")).order_by().values("invoice")
+    notes = CreditNote.objects.filter(invoice=OuterRef("pk"), status="issued").order_by().values("invoice")
+    sums = {
+        name: Coalesce(Subquery(rows.annotate(sum=Sum(field)).values("sum")), ZERO, output_field=ExactField())
+        for name, rows, field in (("payments", paid, "amount"), ("notes", notes, "total"))
+    }
+    for invoice in Invoice.objects.annotate(payments_sum=sums["payments"], notes_sum=sums["notes"]).iterator():
+        if (invoice.paid_amount, invoice.credited_amount) != (invoice.payments_sum, invoice.notes_sum):
+            yield (
+                f"Invoice {invoice}: it says {plain(invoice.paid_amount)} paid and {plain(invoice.credited_amount)} "
+                f"credited, the entries {plain(invoice.payments_sum)} and {plain(invoice.notes_sum)}."
+            )
+        if invoice.status in (Status.ISSUED, Status.PAID) and (invoice.status == Status.PAID) != (
+            invoice.open_amount <= 0
+        ):
+            yield f"Invoice {invoice}: it is {invoice.status}, and {plain(invoice.open_amount)} is open."
+
+
 INVARIANTS: dict[str, Callable[[], Iterator[str]]] = {
     "Rollups equal a recount of the events": rollups_equal_events,
     "Lines add up to totals": lines_add_up_to_totals,
@@ -104,4 +142,6 @@ INVARIANTS: dict[str, Callable[[], Iterator[str]]] = {
     "Invoice numbers have no gaps": numbers_have_no_gaps,
     "Balances never fall below zero": balances_are_not_negative,
     "Draws of issued invoices are posted": draws_are_posted,
+    "Draws of voided invoices are returned": voided_draws_are_returned,
+    "Payments and credit notes add up": what_is_paid_adds_up,
 }

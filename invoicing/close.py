@@ -18,9 +18,11 @@ from django.utils import timezone
 from billing_project.rows import update_rows
 from contracts.billing_periods import write_periods
 from contracts.models import BillingPeriod, Contract, Standing
+from invoicing.auto_approval import auto_approve
 from invoicing.draft_rows import write_anew, write_drafts
 from invoicing.drafts import build, current
 from invoicing.fees import due_fees, next_fees_at
+from invoicing.flags import flags_of
 from invoicing.inputs import Terms
 from invoicing.models import Invoice, Status
 
@@ -145,6 +147,7 @@ def _review_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) 
         for draft in drafts:
             draft.status = Status.IN_REVIEW
         rebuild(drafts)
+        auto_approve(drafts)
     summary.reviewed += len(drafts)
     return len(drafts)
 
@@ -154,4 +157,5 @@ def rebuild(invoices: list[Invoice]) -> None:
     must be locked.
     """
     now = current(invoices)
-    write_anew([(invoice, now[invoice.pk]) for invoice in invoices])
+    rebuilt = [(invoice, now[invoice.pk]) for invoice in invoices]
+    write_anew(rebuilt, flags_of(rebuilt))

@@ -1,6 +1,6 @@
 """Statements as rows of invoices and lines: saved many at a time, shown before that, compared with what is saved."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -74,12 +74,18 @@ def write_drafts(drafts: Sequence[Built]) -> None:
     _write_lines((key, built.statement) for key, built in zip(ids, drafts, strict=True))
 
 
-def write_anew(invoices: Sequence[tuple[Invoice, Statement]]) -> None:
-    """Save other totals and lines of open invoices, and their status. The rows must be locked."""
+def write_anew(invoices: Sequence[tuple[Invoice, Statement]], flags: Mapping[int, list[str]]) -> None:
+    """Save other totals and lines of open invoices, their status, and `flags` (by invoice) beside what the statement
+    says needs a look. The rows must be locked.
+    """
     InvoiceLine.objects.filter(invoice__in=[invoice.pk for invoice, _ in invoices]).delete()
     for invoice, statement in invoices:
         _set_statement(invoice, statement)
-    rows = ((invoice.pk, invoice.status, *_statement_values(statement)) for invoice, statement in invoices)
+        invoice.attention = [*invoice.attention, *flags.get(invoice.pk, ())]
+    rows = (
+        (invoice.pk, invoice.status, *_statement_values(statement)[:-1], invoice.attention)
+        for invoice, statement in invoices
+    )
     update_rows(Invoice, ("status", *STATEMENT_FIELDS), rows)
     _write_lines((invoice.pk, statement) for invoice, statement in invoices)
 

@@ -11,6 +11,7 @@ from contracts.balances import Drawn
 from contracts.billing_periods import period_at
 from contracts.models import BillingPeriod, Contract
 from contracts.scheduled import Due
+from invoicing.added_lines import added_lines
 from invoicing.draft_rows import Built
 from invoicing.fees import DueFees, due_fees
 from invoicing.inputs import Terms, gather
@@ -41,7 +42,11 @@ def build(
     """
     terms = terms or Terms([*(period.contract for period in periods), *(each.contract for each in fees)])
     pending = _Pending(periods, fees, leaving_out)
-    inputs = dict(zip((period.pk for period in periods), gather(periods, terms), strict=True))
+    added = added_lines({period.contract_id for period in periods} | {each.contract.pk for each in fees})
+    inputs = {
+        period.pk: replace(found, added=added.get(period.pk, ()))
+        for period, found in zip(periods, gather(periods, terms), strict=True)
+    }
     work: list[tuple[int, Place, BillingPeriod | DueFees]] = [
         *((period.contract_id, (period.ending_before, USAGE_FIRST), period) for period in periods),
         *((each.contract.pk, (each.at, THEN_FEES), each) for each in fees),
@@ -53,7 +58,9 @@ def build(
             statement = build_statement(_drawn_too(inputs[item.pk], drawn))
             built.append(Built(item.contract, statement, period=item))
         else:
-            statement = build_scheduled(terms.inputs(item.contract, item.due.period, drawn), item.due)
+            fee_inputs = terms.inputs(item.contract, item.due.period, drawn)
+            fee_inputs = replace(fee_inputs, added=added.get((contract, item.at), ()))
+            statement = build_scheduled(fee_inputs, item.due)
             built.append(Built(item.contract, statement, scheduled_at=item.at))
         pending.add(contract, place, statement)
     return built

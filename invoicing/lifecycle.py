@@ -1,7 +1,7 @@
 """The states of an invoice and who may move it: draft -> in review -> approved -> issued.
 
-Every step locks the row and looks at its state under the lock, so of two people pressing the same button one succeeds
-and the other is told.
+Every step locks the row and looks at its state under the lock, and is written down with who took it and why. What
+becomes of an issued invoice is in `payments`, `voiding` and `credit_notes`.
 """
 
 from datetime import timedelta
@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.utils import timezone
 
@@ -19,22 +18,29 @@ from contracts.models import Customer, LedgerEntry
 from invoicing.close import rebuild
 from invoicing.draft_rows import same_as_written
 from invoicing.drafts import current
+from invoicing.four_eyes import check_four_eyes
 from invoicing.models import OPEN, Invoice, Status
 from invoicing.numbering import next_number
+from invoicing.payments import settle
+from invoicing.permissions import locked, remember, require
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 
-def approve(invoice: int, actor: "User") -> Invoice:
+def approve(invoice: int, actor: "User", reason: str = "") -> Invoice:
     """Approve an invoice in review exactly as it stands.
 
     Raises ConflictError when usage or terms changed since it was written: it is then written anew and stays in review.
-    Raises RuleError while it has usage without a rate, PermissionDenied without the permission.
+    Raises RuleError while it has usage without a rate, was rejected and not released since, or when the actor wrote
+    part of what it bills; PermissionDenied without the permission.
     """
-    _require(actor, "invoicing.approve_invoice")
+    require(actor, "invoicing.approve_invoice")
     with transaction.atomic():
-        row = _locked(invoice, Status.IN_REVIEW)
+        row = locked(invoice, (Status.IN_REVIEW,))
+        check_four_eyes(row, actor)
+        if row.hold_reason:
+            raise RuleError(f"It was rejected: {row.hold_reason} Release it first.", code="rejected")
         before = row.total
         changed = not same_as_written(row, current([row])[row.pk])
         if changed:
@@ -46,6 +52,7 @@ def approve(invoice: int, actor: "User") -> Invoice:
         else:
             row.status, row.approved_by, row.approved_at = Status.APPROVED, actor, timezone.now()
             row.save(update_fields=["status", "approved_by", "approved_at"])
+            remember(row, "approved", actor, reason)
     if changed:
         # Raised after the commit: the rebuilt lines are what the next look must show.
         raise ConflictError(
@@ -55,25 +62,51 @@ def approve(invoice: int, actor: "User") -> Invoice:
     return row
 
 
-def return_to_review(invoice: int, actor: "User") -> Invoice:
-    """Take an approval back."""
-    _require(actor, "invoicing.approve_invoice")
+def reject(invoice: int, actor: "User", reason: str) -> Invoice:
+    """Say no to an invoice in review, and why: it waits there until somebody has mended it and releases it."""
+    require(actor, "invoicing.approve_invoice")
+    if not reason.strip():
+        raise RuleError("Say what is wrong with it, for those who mend it.", path="reason")
     with transaction.atomic():
-        row = _locked(invoice, Status.APPROVED)
-        rebuild([row])
-        row.status, row.approved_by, row.approved_at = Status.IN_REVIEW, None, None
-        row.save(update_fields=["status", "approved_by", "approved_at"])
+        row = locked(invoice, (Status.IN_REVIEW,))
+        row.hold_reason = reason.strip()
+        row.save(update_fields=["hold_reason"])
+        remember(row, "rejected", actor, reason)
     return row
 
 
-def issue(invoice: int, actor: "User") -> Invoice:
+def release(invoice: int, actor: "User", reason: str = "") -> Invoice:
+    """Put a rejected invoice back into the review queue, built anew."""
+    require(actor, "invoicing.approve_invoice")
+    with transaction.atomic():
+        row = locked(invoice, (Status.IN_REVIEW,))
+        row.hold_reason = ""
+        row.save(update_fields=["hold_reason"])
+        rebuild([row])
+        remember(row, "released", actor, reason)
+    return row
+
+
+def return_to_review(invoice: int, actor: "User", reason: str = "") -> Invoice:
+    """Take an approval back."""
+    require(actor, "invoicing.approve_invoice")
+    with transaction.atomic():
+        row = locked(invoice, (Status.APPROVED,))
+        rebuild([row])
+        row.status, row.approved_by, row.approved_at = Status.IN_REVIEW, None, None
+        row.save(update_fields=["status", "approved_by", "approved_at"])
+        remember(row, "returned to review", actor, reason)
+    return row
+
+
+def issue(invoice: int, actor: "User", reason: str = "") -> Invoice:
     """Issue an approved invoice: its draws are posted, it takes the next number, copies what it shows, and is frozen.
 
     Raises ConflictError when a balance it draws on was used up since: return it to review, and it is built anew.
     """
-    _require(actor, "invoicing.issue_invoice")
+    require(actor, "invoicing.issue_invoice")
     with transaction.atomic():
-        row = _locked(invoice, Status.APPROVED)
+        row = locked(invoice, (Status.APPROVED,))
         now = timezone.now()
         _post_draws(row)
         row.status, row.issued_by, row.issued_at = Status.ISSUED, actor, now
@@ -88,6 +121,9 @@ def issue(invoice: int, actor: "User") -> Invoice:
         # Last, because the series is locked from here to the commit.
         row.number = next_number(settings.INVOICE_NUMBER_PREFIX)
         row.save(update_fields=["status", "issued_by", "issued_at", "due_at", "bill_to", "seller", "number"])
+        remember(row, "issued", actor, reason)
+        # With nothing to pay it is paid at once.
+        settle(row)
     return row
 
 
@@ -113,21 +149,3 @@ def _post_draws(invoice: Invoice) -> None:
         for draw in draws
     }
     post_ends(contract, invoice.ending_before, drawing)
-
-
-def _require(actor: "User", permission: str) -> None:
-    if not actor.has_perm(permission):
-        raise PermissionDenied(f"{actor} may not do this: the permission {permission} is missing.")
-
-
-def _locked(invoice: int, status: Status) -> Invoice:
-    row = (
-        Invoice.objects.select_related("customer", "contract__customer", "contract__rate_card")
-        .select_related("period__contract__customer", "period__contract__rate_card")
-        .select_for_update(of=("self",))
-        .get(pk=invoice)
-    )
-    if row.status != status:
-        stands = row.get_status_display().lower()
-        raise ConflictError(f"{row} is {stands}; only an invoice that is {status.label.lower()} can take this step.")
-    return row

@@ -39,6 +39,7 @@ class StatementInputs:
     order; usage is cut at every instant of `slice_instants`.
 
     `balances` know what was drawn from them before this statement. `calendar` is needed for recurring fees only.
+    `added` are lines written by hand and corrections of earlier invoices: no balance pays them, tax is due on them.
     """
 
     contract: str
@@ -54,6 +55,7 @@ class StatementInputs:
     units: Mapping[str, Sequence[UnitRate]] = field(default_factory=dict)
     tax: Tax | None = None
     earlier: tuple[Earlier, ...] = ()
+    added: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unr
     if kind == "usage":
         lines += minimum_lines(deal.minimums, paid, period, currency)
         lines += true_up_lines(purse, period, currency)
+    lines += inputs.added
     lines += tax_lines(inputs.tax, lines, period, currency)
     lines += already_invoiced_lines(inputs.earlier, period)
     sums = totals(lines)

@@ -1,5 +1,24 @@
 """What is owed, and what became of it."""
 
+from invoicing.models.added_lines import AddedLine
+from invoicing.models.auto_approval import AutoApproval
+from invoicing.models.credit_notes import CreditNote, CreditNoteLine
 from invoicing.models.invoices import FROZEN, LIVING_FIELDS, OPEN, Invoice, InvoiceLine, NumberSeries, Status
+from invoicing.models.payments import Payment
+from invoicing.models.steps import InvoiceStep
 
-__all__ = ["FROZEN", "LIVING_FIELDS", "OPEN", "Invoice", "InvoiceLine", "NumberSeries", "Status"]
+__all__ = [
+    "FROZEN",
+    "LIVING_FIELDS",
+    "OPEN",
+    "AddedLine",
+    "AutoApproval",
+    "CreditNote",
+    "CreditNoteLine",
+    "Invoice",
+    "InvoiceLine",
+    "InvoiceStep",
+    "NumberSeries",
+    "Payment",
+    "Status",
+]

@@ -1,5 +1,6 @@
 """What is owed: invoices and their lines. An issued invoice is frozen, by triggers in the database too."""
 
+from decimal import Decimal
 from typing import ClassVar
 
 import pgtrigger
@@ -11,6 +12,7 @@ from djmoney.models.fields import MoneyField
 
 from billing_project.fields import ExactField
 from billing_project.history import tracked
+from catalog.money import add, subtract
 from contracts.models import BillingPeriod, Contract, Customer
 
 
@@ -26,8 +28,8 @@ class Status(models.TextChoices):
 
 OPEN = (Status.DRAFT, Status.IN_REVIEW, Status.APPROVED)
 FROZEN = (Status.ISSUED, Status.PAID, Status.VOID, Status.UNCOLLECTIBLE)
-# All that may still change once an invoice is issued: how it ended, and when.
-LIVING_FIELDS = ("status", "paid_at")
+# All that may still change once an invoice is issued: what was paid and credited, how it ended, and when.
+LIVING_FIELDS = ("status", "paid_at", "paid_amount", "credited_amount")
 
 
 class NumberSeries(models.Model):
@@ -107,6 +109,12 @@ class Invoice(models.Model):
     issued_at = models.DateTimeField(null=True, blank=True)
     due_at = models.DateTimeField(null=True, blank=True)
     paid_at = models.DateTimeField(null=True, blank=True)
+    paid_amount = ExactField(default=0, editable=False, help_text="The sum of its payments.")
+    credited_amount = ExactField(default=0, editable=False, help_text="The sum of its issued credit notes.")
+    hold_reason = models.TextField(blank=True, editable=False, help_text="Why it was rejected in review.")
+    replaces = models.OneToOneField(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="replaced_by", editable=False
+    )
 
     objects: ClassVar[models.Manager["Invoice"]] = models.Manager()
 
@@ -115,7 +123,10 @@ class Invoice(models.Model):
         permissions = [
             ("approve_invoice", "Can approve invoices"),
             ("issue_invoice", "Can issue invoices"),
-            ("void_invoice", "Can void invoices"),
+            ("void_invoice", "Can void invoices and write them off"),
+            ("record_payment", "Can record payments"),
+            ("credit_invoice", "Can ask for and issue credit notes"),
+            ("add_line", "Can write lines by hand"),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -171,6 +182,10 @@ class Invoice(models.Model):
                     ("issued", "paid"),
                     ("issued", "void"),
                     ("issued", "uncollectible"),
+                    ("paid", "issued"),
+                    ("uncollectible", "paid"),
+                    ("uncollectible", "issued"),
+                    ("uncollectible", "void"),
                 ],
             ),
         ]
@@ -185,6 +200,11 @@ class Invoice(models.Model):
     @property
     def frozen(self) -> bool:
         return self.status in FROZEN
+
+    @property
+    def open_amount(self) -> Decimal:
+        """What is still to be paid; below zero the customer has money to get back."""
+        return subtract(self.total.amount, add([self.paid_amount, self.credited_amount]))
 
 
 def _frozen_lines(verb: str, operation: pgtrigger.Operation, **tables: str) -> pgtrigger.Trigger:

@@ -1,0 +1,69 @@
+"""Voiding an issued invoice: what it drew goes back, and what it was for is billed anew under another number."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+
+from billing_project.errors import RuleError
+from contracts.ledger import post
+from contracts.models import Customer, LedgerEntry
+from invoicing.close import rebuild
+from invoicing.models import Invoice, Status
+from invoicing.permissions import locked, remember, require
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+COPIED = ("kind", "customer", "contract", "period", "scheduled_at", "starting_at", "ending_before", "net_days")
+
+
+def void(invoice: int, actor: "User", reason: str) -> Invoice:
+    """Void an issued invoice nobody has paid; returns the invoice in review that takes its place, built anew from terms
+    and usage as they are now.
+
+    Raises RuleError when something was paid or credited: then a credit note is the way.
+    """
+    require(actor, "invoicing.void_invoice")
+    if not reason.strip():
+        raise RuleError("Say why, for those who look later.", path="reason")
+    with transaction.atomic():
+        row = locked(invoice, (Status.ISSUED, Status.UNCOLLECTIBLE))
+        if row.paid_amount or row.credited_amount:
+            raise RuleError(
+                f"{row} is partly paid or credited: give a credit note for the rest of it instead.", code="not_voidable"
+            )
+        _return_draws(row)
+        row.status = Status.VOID
+        row.save(update_fields=["status"])
+        remember(row, "voided", actor, reason)
+        instead = _built_anew(row)
+        remember(instead, "replaces", actor, f"{row.number}: {reason}")
+    return instead
+
+
+def _return_draws(invoice: Invoice) -> None:
+    # One at a time for each customer, as at issue.
+    Customer.objects.select_for_update().get(pk=invoice.contract.customer_id)
+    for number, draw in enumerate(invoice.draws):
+        source = f"invoice:{invoice.pk}:{number}:void"
+        amount = Decimal(draw["amount"])
+        post(
+            invoice.contract,
+            draw["balance"],
+            LedgerEntry.Kind.VOID_RETURN,
+            amount,
+            invoice.starting_at,
+            source,
+            draw["segment"],
+        )
+
+
+def _built_anew(invoice: Invoice) -> Invoice:
+    copied: Mapping[str, Any] = {name: getattr(invoice, name) for name in COPIED}
+    instead = Invoice(**copied, status=Status.IN_REVIEW, replaces=invoice)
+    instead.subtotal = instead.total = invoice.total * 0
+    instead.save()
+    rebuild([instead])
+    return instead
