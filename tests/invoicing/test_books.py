@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from contracts.models import BillingPeriod
+from invoicing.books import INVARIANTS
 from invoicing.close import close_periods
 from invoicing.lifecycle import approve, issue
 from invoicing.models import Invoice, NumberSeries
@@ -46,7 +47,7 @@ def checked() -> str:
 
 def broken() -> str:
     out = StringIO()
-    with pytest.raises(CommandError, match="1 of 7 invariants are broken"):
+    with pytest.raises(CommandError, match=r"1 of \d+ invariants are broken"):
         call_command("check_books", stdout=out)
     return out.getvalue()
 
@@ -61,7 +62,7 @@ def by_force(statement: str, *parameters: Any) -> None:
 
 def test_the_books_hold_after_two_billed_months(billed: list[Invoice]) -> None:
     assert [str(invoice.total) for invoice in billed] == ["$6.00", "$0.00", "$12.00"]
-    assert "All 7 invariants hold." in checked()
+    assert f"All {len(INVARIANTS)} invariants hold." in checked()
 
 
 def test_a_changed_line_is_noticed(billed: list[Invoice]) -> None:
@@ -71,7 +72,7 @@ def test_a_changed_line_is_noticed(billed: list[Invoice]) -> None:
 
 def test_a_missing_number_is_noticed(billed: list[Invoice]) -> None:
     NumberSeries.objects.update(last_number=4)
-    assert "4 numbers are given out, 3 invoices carry one" in broken()
+    assert "4 numbers are given out, 3 documents carry one" in broken()
 
 
 def test_a_period_closed_without_an_invoice_is_noticed(billed: list[Invoice]) -> None:
