@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
     """Rights to payments, credit notes, lines by hand and auto-approval rules."""
 
     dependencies = [
-        ("billing_project", "0004_roles_of_metering"),
-        ("invoicing", "0004_money_in"),
+        ("billing_project", "0005_deal_desk"),
+        ("invoicing", "0005_money_in"),
     ]
     operations = [migrations.RunPython(forwards, migrations.RunPython.noop)]
