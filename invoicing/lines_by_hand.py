@@ -38,6 +38,8 @@ def add_line(invoice: int, written: Written, actor: "User") -> AddedLine:
     exact = multiply(written.quantity, written.unit_amount)
     with transaction.atomic():
         row = locked(invoice, STILL_OPEN)
+        if row.kind == Invoice.Kind.THRESHOLD:
+            raise RuleError("A threshold invoice takes no lines: add it to the invoice of the period.", path="invoice")
         amount = round_amount(exact, str(row.total.currency))
         if not amount:
             raise RuleError("The line comes to nothing: give another quantity or unit amount.", path="unit_amount")

@@ -5,12 +5,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from billing_project.errors import RuleError
 from contracts.ledger import post
 from contracts.models import Customer, LedgerEntry
 from invoicing.close import rebuild
-from invoicing.models import Invoice, Status
+from invoicing.models import FROZEN, OPEN, Invoice, Status
 from invoicing.permissions import locked, remember, require
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ COPIED = ("kind", "customer", "contract", "period", "scheduled_at", "starting_at
 
 def void(invoice: int, actor: "User", reason: str) -> Invoice:
     """Void an issued invoice nobody has paid; returns the invoice in review that takes its place, built anew from terms
-    and usage as they are now.
+    and usage as they are now. A threshold invoice has none (it is returned itself): the next look at the threshold
+    bills it again, the end of the period the rest.
 
-    Raises RuleError when something was paid or credited: then a credit note is the way.
+    Raises RuleError when something was paid or credited, for then a credit note is the way, and when the issued invoice
+    of the period subtracts it.
     """
     require(actor, "invoicing.void_invoice")
     if not reason.strip():
@@ -34,10 +37,15 @@ def void(invoice: int, actor: "User", reason: str) -> Invoice:
             raise RuleError(
                 f"{row} is partly paid or credited: give a credit note for the rest of it instead.", code="not_voidable"
             )
+        if row.kind == Invoice.Kind.THRESHOLD:
+            _check_not_subtracted(row)
         _return_draws(row)
         row.status = Status.VOID
         row.save(update_fields=["status"])
         remember(row, "voided", actor, reason)
+        if row.kind == Invoice.Kind.THRESHOLD:
+            rebuild(list(_drafts_of_period(row)))
+            return row
         instead = _built_anew(row)
         remember(instead, "replaces", actor, f"{row.number}: {reason}")
     return instead
@@ -58,6 +66,22 @@ def _return_draws(invoice: Invoice) -> None:
             source,
             draw["segment"],
         )
+
+
+def _check_not_subtracted(invoice: Invoice) -> None:
+    final = Invoice.objects.filter(period=invoice.period_id, kind=Invoice.Kind.USAGE, status__in=FROZEN)
+    issued = final.exclude(status=Status.VOID).first()
+    if issued is not None:
+        raise RuleError(f"{issued} subtracts it: void that one first.", code="not_voidable")
+
+
+def _drafts_of_period(invoice: Invoice) -> QuerySet[Invoice]:
+    rows = Invoice.objects.filter(period=invoice.period_id, kind=Invoice.Kind.USAGE, status__in=OPEN)
+    return (
+        rows.select_related("period__contract__customer", "period__contract__rate_card")
+        .select_related("contract__customer", "contract__rate_card")
+        .select_for_update(of=("self",))
+    )
 
 
 def _built_anew(invoice: Invoice) -> Invoice:

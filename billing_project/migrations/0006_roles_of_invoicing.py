@@ -14,6 +14,6 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("billing_project", "0005_deal_desk"),
-        ("invoicing", "0005_money_in"),
+        ("invoicing", "0006_money_in"),
     ]
     operations = [migrations.RunPython(forwards, migrations.RunPython.noop)]
