@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
     """Rights to payments, credit notes, lines by hand and auto-approval rules."""
 
     dependencies = [
-        ("billing_project", "0005_deal_desk"),
+        ("billing_project", "0006_answered_writes"),
         ("invoicing", "0006_money_in"),
     ]
     operations = [migrations.RunPython(forwards, migrations.RunPython.noop)]
