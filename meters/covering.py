@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from meters.periods import Period
 
@@ -20,6 +21,7 @@ class Covering:
     edges: tuple[Span, ...]
 
 
+@lru_cache(maxsize=1000)
 def cover(period: Period) -> Covering:
     start, end = period.starting_at.astimezone(UTC), period.ending_before.astimezone(UTC)
     hours, edges = _inside(start, end, HOUR)

@@ -17,6 +17,7 @@ from meters.models import Meter
 from meters.numbers import MAX_LENGTH, TEXT_PATTERN
 
 COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+PLAIN_ARRAYS = {"int[]", "boolean[]", "timestamptz[]"}
 DIGEST = "encode(substring(sha256(convert_to({}, 'UTF8')) FOR 16), 'hex')::uuid"
 
 # Subqueries, so that what is used twice is computed once. OFFSET 0 keeps the planner from putting it in twice.
@@ -38,7 +39,8 @@ class Parameters(dict[str, Any]):
     def add(self, value: Any, cast: str) -> str:
         """The placeholder that stands for the value."""
         name = f"p{len(self)}"
-        self[name] = value
+        # psycopg looks at every element of a list for itself; here there are thousands.
+        self[name] = f"{{{','.join(map(str, value))}}}" if cast in PLAIN_ARRAYS else value
         return f"%({name})s::{cast}"
 
 

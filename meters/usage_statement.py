@@ -19,10 +19,14 @@ LAST = ("last_time", "last_key", "last_value")
 BY_LAST = "(array_agg({} ORDER BY last_time DESC, last_key DESC))[1] AS {}"
 NO_LAST = "NULL::timestamptz AS last_time, NULL::uuid AS last_key, NULL::numeric AS last_value"
 NO_MOMENT = "NULL::numeric AS moment"
-MEASURES = (
-    "sum(events)::bigint AS events, sum(total) AS total, min(smallest) AS smallest, max(largest) AS largest, "
-    "{last}, {moment}, 0::bigint AS different"
-)
+# What an aggregation takes from its buckets beside the number of events. It is a third of the time to take it all.
+MEASURED = {
+    Aggregation.SUM: {"total": "sum(total)"},
+    Aggregation.AVERAGE: {"total": "sum(total)"},
+    Aggregation.MIN: {"smallest": "min(smallest)"},
+    Aggregation.MAX: {"largest": "max(largest)"},
+    Aggregation.TIME_WEIGHTED: {"total": "sum(total)", "moment": "sum(moment)"},
+}
 
 SHARED = """
 WITH who AS MATERIALIZED (
@@ -72,16 +76,31 @@ AND (e.key NOT IN (SELECT key FROM doubled) OR (e.key, e.time) IN (SELECT key, t
 CURSOR_ASK = -1
 
 BUCKETS = """
-SELECT ask, {groups} AS groups, {measures} FROM (
+SELECT ask, {groups} AS groups, {measures} FROM ({by_group}) AS by_group
+JOIN meters_groupvalues AS g ON g.id = by_group.group_id
+WHERE {where}
+GROUP BY 1, 2
+"""
+# The buckets of a customer lie side by side in the index: reading them there, for each in turn, takes half the time of
+# a join that sorts all of them. Of everybody all buckets are read.
+BY_GROUP = """
+    SELECT asked.ask, found.*
+    FROM unnest({asks}, {meters}, {who}, {starts}, {ends}) AS asked (ask, meter_id, who, starting_at, ending_before)
+    JOIN who ON who.who = asked.who
+    CROSS JOIN LATERAL (
+        SELECT b.group_id, {measures} FROM meters_{size}bucket AS b
+        WHERE b.meter_id = asked.meter_id AND b.subject_id = who.subject_id
+            AND b.starting_at >= asked.starting_at AND b.starting_at < asked.ending_before
+        GROUP BY b.group_id
+    ) AS found
+"""
+BY_GROUP_OF_EVERYBODY = """
     SELECT asked.ask, b.group_id, {measures}
     FROM unnest({asks}, {meters}, {who}, {starts}, {ends}) AS asked (ask, meter_id, who, starting_at, ending_before)
     JOIN who ON who.who = asked.who
     JOIN meters_{size}bucket AS b ON b.meter_id = asked.meter_id AND b.subject_id = who.subject_id
         AND b.starting_at >= asked.starting_at AND b.starting_at < asked.ending_before
     GROUP BY asked.ask, b.group_id
-) AS by_group JOIN meters_groupvalues AS g ON g.id = by_group.group_id
-WHERE {where}
-GROUP BY 1, 2
 """
 # Different values cannot be added up: one branch looks at all of them together.
 DIFFERENT = """
@@ -177,7 +196,7 @@ class _Asked:
 
 
 class UsageStatement:
-    """Builds the statement for any number of requests. A row: place of the request, group values, MEASURES.
+    """Builds the statement for any number of requests. A row: place of the request, group values, the measures.
 
     The row of CURSOR_ASK holds the cursor in this snapshot: where it is not the known one, the rest is worth nothing.
     """
@@ -244,16 +263,17 @@ class UsageStatement:
 
     def _bucket_branch(self, size: str, shape: "_Shape", asked: Sequence[tuple[_Asked, Span]]) -> str:
         add = self.parameters.add
-        return BUCKETS.format(
+        measures = _measures(shape.aggregation)
+        by_group = (BY_GROUP_OF_EVERYBODY if shape.everybody else BY_GROUP).format(
             size=size,
-            measures=_measures(shape.needs),
-            **self._of_groups(shape),
+            measures=measures,
             asks=add([each.ask for each, _ in asked], "int[]"),
             meters=add([each.request.meter.pk for each, _ in asked], "int[]"),
             who=add([each.who for each, _ in asked], "int[]"),
             starts=add([start for _, (start, _) in asked], "timestamptz[]"),
             ends=add([end for _, (_, end) in asked], "timestamptz[]"),
         )
+        return BUCKETS.format(by_group=by_group, measures=measures, **self._of_groups(shape))
 
     def _of_groups(self, shape: "_Shape") -> dict[str, str]:
         add = self.parameters.add
@@ -276,7 +296,7 @@ class UsageStatement:
             if not self._known.has_tail and not any(each.covering.edges for each in asked):
                 continue
             meter = asked[0].request.meter
-            measures = _event_measures(_needs(meter))
+            measures = _event_measures(meter.aggregation)
             yield EVENTS.format(measures=measures, value=value(meter, self.parameters), **self._loose(asked))
 
     def _different(self) -> Iterable[str]:
@@ -319,16 +339,12 @@ class UsageStatement:
         }
 
 
-def _needs(meter: Meter) -> str:
-    """Which of the measures beyond the plain ones it takes: they cost something where they are not needed."""
-    return meter.aggregation if meter.aggregation in {Aggregation.LATEST, Aggregation.TIME_WEIGHTED} else ""
-
-
 @dataclass(frozen=True, slots=True)
 class _Shape:
     """What requests that are read by one branch have in common. Positions count from 1, as arrays in SQL do."""
 
-    needs: str
+    aggregation: str
+    everybody: bool
     positions: tuple[int, ...]
     where: tuple[tuple[int, tuple[str, ...]], ...]
 
@@ -337,27 +353,30 @@ def _shape(request: UsageRequest) -> _Shape:
     """Raises ValueError for a group key that the meter does not keep."""
     place = request.meter.group_by.index
     return _Shape(
-        needs=_needs(request.meter),
+        aggregation=request.meter.aggregation,
+        everybody=request.customer_keys is None,
         positions=tuple(place(key) + 1 for key in request.group_by),
         where=tuple((place(key) + 1, values) for key, values in request.where),
     )
 
 
-def _measures(needs: str) -> str:
-    last = ", ".join(BY_LAST.format(name, name) for name in LAST) if needs == Aggregation.LATEST else NO_LAST
-    moment = "sum(moment) AS moment" if needs == Aggregation.TIME_WEIGHTED else NO_MOMENT
-    return MEASURES.format(last=last, moment=moment)
+def _measures(aggregation: str) -> str:
+    taken = MEASURED.get(Aggregation(aggregation), {})
+    measures = [f"{taken.get(name, 'NULL::numeric')} AS {name}" for name in ("total", "smallest", "largest", "moment")]
+    last = ", ".join(BY_LAST.format(name, name) for name in LAST) if aggregation == Aggregation.LATEST else NO_LAST
+    *plain, moment = measures
+    return ", ".join(["sum(events)::bigint AS events", *plain, last, moment, "0::bigint AS different"])
 
 
-def _event_measures(needs: str) -> str:
+def _event_measures(aggregation: str) -> str:
     """The same columns from single events, whose value stands in `total`."""
     last = ", ".join(BY_LAST.format("total" if name == "last_value" else name, name) for name in LAST)
     moment = "sum(total * extract(epoch FROM last_time)) AS moment"
     return ", ".join(
         [
             "count(*) AS events, sum(total) AS total, min(total) AS smallest, max(total) AS largest",
-            last if needs == Aggregation.LATEST else NO_LAST,
-            moment if needs == Aggregation.TIME_WEIGHTED else NO_MOMENT,
+            last if aggregation == Aggregation.LATEST else NO_LAST,
+            moment if aggregation == Aggregation.TIME_WEIGHTED else NO_MOMENT,
             "0::bigint AS different",
         ]
     )
