@@ -56,6 +56,8 @@ def update_rows(model: type[models.Model], names: Sequence[str], rows: Iterable[
         id=columns[0],
     )
     given = [dict(zip([field.column for field in fields], row, strict=True)) for row in rows]
+    if not given:
+        return
     with connection.cursor() as cursor:
         cursor.execute(statement.as_string(cursor.connection), [_document(given)])
 

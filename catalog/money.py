@@ -5,6 +5,7 @@ Pure. Amounts are Decimals in major units (dollars, not cents) of a currency nam
 
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Context, Decimal, Inexact, localcontext
+from functools import cache
 
 import moneyed
 
@@ -17,6 +18,7 @@ EXACT = Context(prec=400, rounding=ROUND_HALF_UP)
 QUOTIENT_UNIT = Decimal("1e-40")
 
 
+@cache
 def minor_unit(currency: str) -> Decimal:
     """The smallest amount of a currency: 0.01 USD, 1 JPY, 0.001 KWD. Raises ValueError for an unknown code."""
     try:
@@ -59,10 +61,10 @@ def divide(amount: Decimal, by: Decimal) -> Decimal:
     """The quotient: exact where it ends, else rounded half-up at 40 decimal places. Raises ZeroDivisionError."""
     if by == ONE:
         return amount
-    with localcontext(EXACT) as context:
-        context.clear_flags()
-        quotient = amount / by
-        return quotient.quantize(QUOTIENT_UNIT) if context.flags[Inexact] else quotient
+    context = EXACT.copy()
+    context.clear_flags()
+    quotient = context.divide(amount, by)
+    return quotient.quantize(QUOTIENT_UNIT, context=context) if context.flags[Inexact] else quotient
 
 
 def split(amount: Decimal, weights: Sequence[Decimal], currency: str) -> list[Decimal]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_UP, ROUND_UP, Decimal
 from typing import Any
 
+from msgspec import Struct
+
 from catalog.money import EXACT, ONE, ZERO, add, divide, multiply, subtract
 from catalog.prices import (
     Dynamic,
@@ -31,8 +33,7 @@ from catalog.prices import (
 ROUNDINGS = {"up": ROUND_UP, "down": ROUND_DOWN, "half_up": ROUND_HALF_UP}
 
 
-@dataclass(frozen=True, slots=True)
-class Events:
+class Events(Struct, frozen=True):
     """The events behind a quantity, where the price looks at each: how many, and (if it looks that far) their values
     in order of time.
     """
@@ -47,8 +48,7 @@ class Events:
 NO_EVENTS = Events()
 
 
-@dataclass(frozen=True, slots=True)
-class TierCharge:
+class TierCharge(Struct, frozen=True):
     """What one tier contributes: the quantity in it, the price of a unit, the flat part, and their exact amount."""
 
     quantity: Decimal
@@ -57,8 +57,7 @@ class TierCharge:
     amount: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(Struct, frozen=True):
     """The exact amount for a quantity, and the tiers it came from (one for an untiered price)."""
 
     amount: Decimal

@@ -5,8 +5,9 @@ one line for what is missing, also where nothing was used.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from catalog.money import ZERO, add, negate, subtract
 from contracts.lines import Payable, adjustment, rounded

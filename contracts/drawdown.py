@@ -6,9 +6,11 @@ which goes on to the next balance and in the end to the customer. No balance fal
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from billing_project.decimals import plain
 from catalog.bands import bands, quantity_for
@@ -24,8 +26,7 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
+class Draw(Struct, frozen=True):
     """What a line took from a balance: the ledger entry that issuing the statement posts."""
 
     balance: str

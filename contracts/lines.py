@@ -1,8 +1,13 @@
-"""Lines of a statement, and what a line still needs to be known while it is worked on. Pure."""
+"""Lines of a statement, and what a line still needs to be known while it is worked on. Pure.
+
+These are made by the hundred thousand, so they are msgspec structs: made and changed in a fraction of the time.
+"""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from decimal import Decimal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from catalog.group_values import Group, group_key
 from catalog.money import EXACT, ZERO, add, divide, multiply, round_amount, split
@@ -14,8 +19,7 @@ from contracts.terms import Agreed, Payer, Rate, agreed_price
 from meters.periods import Period
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One line: `quantity` as metered, `billed_quantity` after conversion, `amount` rounded to the cent,
     `amount_exact` not.
 
@@ -52,8 +56,7 @@ class Line:
     subscription: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Pricing:
+class Pricing(Struct, frozen=True):
     """How a line's quantity is priced, so that the same quantity can be priced again when a commit pays."""
 
     product: ProductTerms
@@ -87,8 +90,7 @@ class Pricing:
         return replace(self, agreed=replace(self.agreed, price=changed, source=f"{self.agreed.source} × {why}"))
 
 
-@dataclass(frozen=True, slots=True)
-class Payable:
+class Payable(Struct, frozen=True):
     """A charge that discounts, bounds, credits and commits work on.
 
     `adjustments` are the discount lines that belong to it; `pricing` is None where there is only an amount.

@@ -4,8 +4,9 @@ A minimum counts what was charged after discounts and before credits and commits
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from catalog.money import add, round_amount, subtract
 from contracts.balances import POSTPAID

@@ -7,6 +7,8 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
 
+from msgspec import Struct
+
 from catalog.group_values import Group, group_key, parse_key
 from catalog.money import ZERO, add, divide, multiply, subtract
 from catalog.prices import Percentage
@@ -19,8 +21,7 @@ from meters.periods import Period
 from meters.slices import increments
 
 
-@dataclass(frozen=True, slots=True)
-class SliceUsage:
+class SliceUsage(Struct, frozen=True):
     """What a meter measured for one product, group and slice of the billing period (see `meters.slices`).
 
     `values` are those of its events in order of time, where the price looks at each event.
@@ -57,8 +58,7 @@ class Rating:
     windows: Mapping[str, Collection[datetime]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(Struct, frozen=True):
     """What one group used while one price held."""
 
     period: Period
@@ -104,6 +104,8 @@ def _parts(rating: Rating, product: ProductTerms, group: Group, rows: Sequence[S
         rate = effective_rate(rates, where, at)
         agreed = agreed_price(product, group, rate, at, rating.overrides)
         parts.append(_Part(row.slice, quantity, Events(events, row.values), rate, agreed))
+    if len(parts) == 1:
+        return parts
     edges = (rating.windows or {}).get(product.key, ())
 
     def terms(part: _Part) -> tuple[Rate | None, Agreed | None, int]:

@@ -1,9 +1,11 @@
 """Subscription fees: the seats of a step at the rate of its period, for its share of the period's seconds. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from catalog.money import ONE, multiply
 from contracts.deal import Deal, Subscription

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
+
 from billing_project.decimals import plain
 from catalog.group_values import Group, group_key
 from catalog.prices import Price, Tiered, WrittenPrice, scaled
@@ -43,16 +45,14 @@ class Rate:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Payer:
+class Payer(Struct, frozen=True):
     """The commit that pays: its key, and whether the commit rate or the list rate applies while it does."""
 
     commit: str
     rate: str = "list"
 
 
-@dataclass(frozen=True, slots=True)
-class Agreed:
+class Agreed(Struct, frozen=True):
     """The price that applies, the unit it is in, and where it was agreed, for people (`source`) and for programs."""
 
     price: Price

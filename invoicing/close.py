@@ -68,20 +68,28 @@ def close_periods(as_of: datetime, contract: str | None = None, progress: Progre
     """
     summary = CloseSummary()
     write_due_periods(as_of, contract)
-    while (closed := _close_chunk(as_of, contract, summary)) is not None:
-        progress(closed)
+    after = 0
+    while True:
+        before = summary.closed
+        last = _close_chunk(as_of, contract, summary, after)
+        if last is None and after == 0:
+            break
+        # From the first contract again after the last one: some of theirs may have come or be left.
+        after = last or 0
+        progress(summary.closed - before)
     while _review_chunk(as_of, contract, summary):
         pass
     return summary
 
 
-def _close_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) -> int | None:
-    """Close everything due of some contracts, in order of time within each; returns how many periods, None if nothing
-    is due. The contracts' rows are locked until the commit.
+def _close_chunk(as_of: datetime, contract: str | None, summary: CloseSummary, after: int) -> int | None:
+    """Close what is due of some contracts past an id, in order of time within each; returns the id of the last one of
+    which everything is closed, None if nothing is due. The contracts' rows are locked until the commit.
     """
     with transaction.atomic():
         contracts = list(
             _contracts_due(as_of, contract)
+            .filter(pk__gt=after)
             .select_related("customer", "rate_card")
             .order_by("pk")
             .select_for_update(skip_locked=True, no_key=True, of=("self",))[:CHUNK]
@@ -101,7 +109,7 @@ def _close_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) -
     summary.scheduled += len(built) - len(periods)
     for statement in (each.statement for each in built):
         summary.totals[statement.currency] += statement.total
-    return len(periods)
+    return min(unfinished) - 1 if unfinished else contracts[-1].pk
 
 
 def _contracts_due(as_of: datetime, contract: str | None) -> QuerySet[Contract]:

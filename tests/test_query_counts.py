@@ -49,5 +49,33 @@ def test_close() -> None:
     sell()
     one = counted(lambda: close_periods(day(2, month=2)))
     sell(contracts=MANY)
-    assert counted(lambda: close_periods(day(2, month=2))) == one <= 45
+    assert counted(lambda: close_periods(day(2, month=2))) == one <= 50
     assert Invoice.objects.count() == 1 + MANY
+
+
+YEAR = {"starting_at": "2026-01-01", "ending_before": "2027-01-01"}
+DEAL = {
+    "commits": [
+        {
+            "key": "year",
+            "access": [{"amount": "3", **YEAR}],
+            "invoices": [{"amount": "2", "at": "2026-01-01"}, {"amount": "1", "at": "2026-01-15"}],
+        }
+    ],
+    "recurring_credits": [{"key": "monthly", "amount": "1"}],
+    "recurring_commits": [{"key": "topped", "amount": "1", "invoice_amount": "1"}],
+    "discounts": [{"percent": "10"}],
+    "overrides": [{"kind": "multiplier", "multiplier": "0.9", "starting_at": "2026-01-08T00:00:00Z"}],
+}
+
+
+def test_close_with_commits_and_scheduled_fees() -> None:
+    """The close, the look at fees, the drafts and their review: of 1 contract as of 50."""
+    sell(deal=DEAL)
+    one = counted(lambda: close_periods(day(2, month=2)))
+    sell(contracts=50, deal=DEAL)
+    assert counted(lambda: close_periods(day(2, month=2))) == one <= 60
+    for kind, each in (("usage", 1), ("scheduled", 3)):
+        invoices = Invoice.objects.filter(kind=kind)
+        assert invoices.count() == 51 * each
+        assert set(invoices.values_list("status", flat=True)) == {"in_review"}
