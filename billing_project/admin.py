@@ -12,10 +12,12 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import IntegrityError
 from django.db.models import DateTimeField, Field, Model
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
+from psycopg.errors import ExclusionViolation, UniqueViolation
 from unfold.decorators import action as unfold_action
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import (
@@ -66,6 +68,9 @@ FORM_FIELDS: dict[type[Field[Any, Any]], dict[str, Any]] = {
 }
 
 
+RACES = (ExclusionViolation, UniqueViolation)
+
+
 class ModelAdmin(UnfoldModelAdmin[M]):
     """An editable list. Its history is the database's own record: who changed what, from where."""
 
@@ -78,6 +83,28 @@ class ModelAdmin(UnfoldModelAdmin[M]):
     def get_ordering(self, request: HttpRequest) -> Any:
         # A model's own ordering is lost in a list that counts something along.
         return super().get_ordering(request) or self.opts.ordering
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Two people who save what contradicts at once both pass the form: the second is told by the database.
+
+        Looked at again, the form sees what the first one saved and says so at its field.
+        """
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except IntegrityError as error:
+            if not isinstance(error.__cause__, RACES):
+                raise
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except IntegrityError:
+            messages.error(request, "Somebody saved what contradicts this a moment ago: look again, and repeat.")
+            return HttpResponseRedirect(request.get_full_path())
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

@@ -72,6 +72,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "billing_project.middleware.HistoryMiddleware",
+    "billing_project.middleware.RefusalMiddleware",
 ]
 
 ROOT_URLCONF = "billing_project.urls"

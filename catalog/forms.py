@@ -54,10 +54,18 @@ class RateFormSet(RateFormSetBase):
     def add_fields(self, form: Any, index: int | None) -> None:
         super().add_fields(form, index)
         rate = form.instance
-        rate.saved_with = frozenset(other.pk for other in self.get_queryset())
+        rate.saved_with = self._posted()
         if rate.pk:
             price = price_text(rate.parsed_price, self.instance.currency)
             rate.get_inline_title = f"{rate}: {price}"  # what unfold heads the row with
+
+    def _posted(self) -> frozenset[int]:
+        """Not every rate of the card: somebody may have added one since the page was shown."""
+        if not self.is_bound:
+            return frozenset()
+        places = range(self.initial_form_count())
+        keys = [self.data.get(f"{self.add_prefix(place)}-{self._pk_field.name}", "") for place in places]
+        return frozenset(int(key) for key in keys if key.isdecimal())
 
     def clean(self) -> None:
         super().clean()
