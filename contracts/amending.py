@@ -54,11 +54,18 @@ class Ended(Document, frozen=True, kw_only=True):
 
 
 class Quantity(Document, frozen=True, kw_only=True):
-    """The quantity of a subscription from an instant on (none: when the amendment takes effect)."""
+    """The quantity of a subscription from an instant on (none: when the amendment takes effect), and who has its seats
+    (none: as before).
+    """
 
     subscription: Key
     quantity: Decimal
     at: Instant | None = None
+    seats: tuple[str, ...] | None = None
+
+    def check(self) -> None:
+        if self.seats is not None and len(self.seats) > self.quantity:
+            raise ValueError(f"seats: {len(self.seats)} seats are named, the quantity is {self.quantity}")
 
 
 class Changes(Document, frozen=True, kw_only=True):
@@ -230,14 +237,15 @@ def _with_quantities(deal: Deal, quantities: Iterable[Quantity], at: datetime, f
         elif moment < at:
             faults.append(Fault(f"{path}.at", "past", "is before the amendment takes effect"))
         else:
-            subscriptions[wanted.subscription] = _with_quantity(subscription, moment, wanted.quantity)
+            subscriptions[wanted.subscription] = _with_quantity(subscription, moment, wanted)
     return replace(deal, subscriptions=tuple(subscriptions.values()))
 
 
-def _with_quantity(subscription: Subscription, at: datetime, quantity: Decimal) -> Subscription:
+def _with_quantity(subscription: Subscription, at: datetime, wanted: Quantity) -> Subscription:
     others = [change for change in subscription.changes if change.at != at]
-    changes = sorted([*others, QuantityChange(at=at, quantity=quantity)], key=lambda change: change.at)
-    return replace(subscription, changes=tuple(changes))
+    changes = sorted([*others, QuantityChange(at=at, quantity=wanted.quantity)], key=lambda change: change.at)
+    seats = subscription.seats if wanted.seats is None else wanted.seats
+    return replace(subscription, changes=tuple(changes), seats=seats)
 
 
 def _added(add: Deal, at: datetime, faults: list[Fault]) -> Iterator[tuple[str, tuple[Any, ...]]]:

@@ -4,7 +4,7 @@ Each locks the contract's row, refuses what would change a closed period, is kep
 per request key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -94,9 +94,11 @@ def change_quantity(
     actor: "User | None",
     reason: str = "",
     request_key: str = "",
+    seats: Sequence[str] | None = None,
 ) -> Amendment:
-    """Hold so many seats of a subscription from an instant on."""
-    wanted = {"quantities": [{"subscription": subscription, "quantity": plain(quantity)}]}
+    """Hold so many seats of a subscription from an instant on; `seats` names who has one (None: as before)."""
+    named = {} if seats is None else {"seats": list(seats)}
+    wanted = {"quantities": [{"subscription": subscription, "quantity": plain(quantity), **named}]}
     return amend(contract, effective_at, wanted, actor, reason, request_key)
 
 

@@ -15,7 +15,7 @@ from django.db.models import Q
 from catalog.money import ZERO, add
 from contracts.balances import POSTPAID, Balance, left_at_start
 from contracts.billing_periods import write_periods
-from contracts.models import BillingPeriod, Contract
+from contracts.models import BillingPeriod, Contract, Standing
 from invoicing.draft_rows import Built
 from invoicing.drafts import build
 from invoicing.inputs import Terms
@@ -69,7 +69,10 @@ def in_force(contracts: Iterable[Contract], at: datetime) -> list[Contract]:
     return [
         each
         for each in contracts
-        if not each.shadow and each.starting_at <= at and (each.ending_before is None or at < each.ending_before)
+        if each.status == Standing.ACTIVE
+        and not each.shadow
+        and each.starting_at <= at
+        and (each.ending_before is None or at < each.ending_before)
     ]
 
 

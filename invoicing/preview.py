@@ -57,7 +57,7 @@ class Preview:
 def preview(contract: Contract, as_of: datetime) -> Preview:
     """Work out a contract as it stands in memory, saved or not. Expects its customer and rate card."""
     running = running_period(contract, as_of)
-    return Preview(running, _coming(contract, running) if running else [], recalculated(contract))
+    return Preview(running, coming(contract, running) if running else [], recalculated(contract))
 
 
 def running_period(contract: Contract, as_of: datetime) -> Period | None:
@@ -70,7 +70,8 @@ def running_period(contract: Contract, as_of: datetime) -> Period | None:
     return found if found and until in found else None
 
 
-def _coming(contract: Contract, running: Period) -> list[Next]:
+def coming(contract: Contract, running: Period) -> list[Next]:
+    """The invoices of a running period as they would be now: its usage, and the fees due in it."""
     fees = due_fees(Terms([contract]), [contract], running.ending_before - INSTANT)
     row = BillingPeriod(contract=contract, starting_at=running.starting_at, ending_before=running.ending_before)
     return [Next(each.statement, each.scheduled_at) for each in build([row], fees)]

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -9,16 +10,22 @@ from django_filters import rest_framework as filters
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from billing_project.errors import ConflictError, RuleError
 from billing_project.idempotency import once
-from contracts.models import Contract
+from catalog.documents import write
+from catalog.written import written_instant
+from contracts.amendments import amend, change_quantity, end_early, grant_credit
+from contracts.approval import settle
+from contracts.models import Amendment, Contract, ContractTemplate, Customer, Standing
+from contracts.sign_up import renew, sign_up
 from contracts.written import written_contract
 from invoicing.api import examples
 from invoicing.api.body import members
 from invoicing.api.docs import listed, read, ref, written
 from invoicing.api.rows import OneView, RowsView
-from invoicing.api.shapes import GrantEntry, QuantityEntry
-from invoicing.api.writing import contract_of, create, customer_of, read_body
-from invoicing.small_changes import grant_credit, set_quantity, the_contract
+from invoicing.api.shapes import AmendEntry, EndEntry, GrantEntry, QuantityEntry, RenewEntry, SignUpEntry
+from invoicing.api.writing import UTC, contract_of, create, customer_of, read_body
+from invoicing.live import in_force
 
 
 class ContractFilter(filters.FilterSet):  # type: ignore[misc]
@@ -35,11 +42,17 @@ def shown_contract(contract: Contract) -> dict[str, Any]:
     now = timezone.now()
     over = contract.ending_before is not None and contract.ending_before <= now
     status = "upcoming" if contract.starting_at > now else "ended" if over else "running"
-    return {**written_contract(contract), "currency": contract.currency, "status": status}
+    return {
+        **written_contract(contract),
+        "currency": contract.currency,
+        "template": contract.template.key if contract.template else None,
+        "renews": contract.renews.key if contract.renews else None,
+        "status": status if contract.status == Standing.ACTIVE else contract.status,
+    }
 
 
 class ContractsView(RowsView[Contract]):
-    queryset = Contract.objects.select_related("customer", "rate_card")
+    queryset = Contract.objects.select_related("customer", "rate_card", "template", "renews")
     filterset_class = ContractFilter
 
     def shown(self, row: Contract) -> dict[str, Any]:
@@ -53,18 +66,25 @@ class ContractsView(RowsView[Contract]):
         "create_contract",
         "contracts",
         "Make a contract",
-        ref("ContractDocument"),
-        {"With a commit, seats and limits": examples.CONTRACT},
+        {"anyOf": [ref("ContractDocument"), ref("SignUpEntry")]},
+        {"With a commit, seats and limits": examples.CONTRACT, "From a template": examples.SIGN_UP},
         ref("ContractShown"),
         examples.CONTRACT_SHOWN,
         status=201,
-        description="The contract object of the billing file: dates without a time are midnight in its time zone.",
+        description="The contract object of the billing file, or what a customer signs up for: a `template`, and what "
+        "differs from it. Dates without a time are midnight in its time zone. Beyond the guardrails it waits for a "
+        "second person: its status is `awaiting_approval`.",
     )
     @once
     def post(self, request: Request) -> Response:
         entry = members(request)
+        if "template" in entry:
+            return Response(shown_contract(contract_of(_signed_up(entry).key)), status=201)
         create("contracts", Contract, entry)
-        return Response(shown_contract(contract_of(str(entry["key"]))), status=201)
+        made = contract_of(str(entry["key"]))
+        if settle(made):
+            made.save()
+        return Response(shown_contract(made), status=201)
 
 
 class ContractView(OneView):
@@ -80,7 +100,7 @@ class QuantityView(OneView):
         "Change the quantity of a subscription",
         ref("QuantityEntry"),
         {"Five seats from the 10th on": examples.QUANTITY},
-        ref("ContractShown"),
+        ref("Amended"),
         examples.QUANTITY_SHOWN,
         description="From an instant on, now if none is given. What it costs follows from the subscription: increases "
         "are prorated, decreases wait for the next period unless agreed otherwise.",
@@ -88,31 +108,97 @@ class QuantityView(OneView):
     @once
     def post(self, request: Request, key: str, subscription: str) -> Response:
         contract = contract_of(key)
-        entry = read_body(QuantityEntry, members(request))
-        set_quantity(contract, subscription, entry.quantity, entry.at, entry.seats, timezone.now())
-        return Response(shown_contract(contract_of(key)))
+        given = read_body(QuantityEntry, members(request), contract.zone)
+        at = given.at or timezone.now()
+        made = change_quantity(contract, subscription, given.quantity, at, None, given.reason, seats=given.seats)
+        return _amended(made)
 
 
-GRANT_DOCS = written(
-    "grant_credit",
-    "contracts",
-    "Grant a credit",
-    ref("GrantEntry"),
-    {"Goodwill for three months": examples.GRANT},
-    ref("ContractShown"),
-    examples.GRANT_SHOWN,
-    status=201,
-    description="Never billed, used before anything is paid. Without dates it can be used as long as the contract.",
-)
+class AmendView(OneView):
+    @written(
+        "amend_contract",
+        "contracts",
+        "Amend a contract",
+        ref("AmendEntry"),
+        {"A discount from March on": examples.AMEND},
+        ref("Amended"),
+        examples.AMENDED,
+        description="Terms are added, ended and changed from an instant on, in no closed period. Beyond the guardrails "
+        "it waits for a second person: its status is `waiting`.",
+    )
+    @once
+    def post(self, request: Request, key: str) -> Response:
+        contract, body = contract_of(key), members(request)
+        given = read_body(AmendEntry, body, contract.zone)
+        at = given.at or timezone.now()
+        return _amended(amend(contract, at, body["changes"], None, given.reason))
 
 
-class ContractCreditsView(OneView):
-    @GRANT_DOCS
+class RenewView(OneView):
+    @written(
+        "renew_contract",
+        "contracts",
+        "Renew a contract",
+        ref("RenewEntry"),
+        {"For a year": examples.RENEW},
+        ref("ContractShown"),
+        examples.RENEWED,
+        status=201,
+        description="The contract that goes on from its end, with its terms moved by the calendar.",
+    )
+    @once
+    def post(self, request: Request, key: str) -> Response:
+        contract, body = contract_of(key), members(request)
+        given = read_body(RenewEntry, body, contract.zone)
+        made = renew(
+            contract,
+            given.key,
+            None,
+            ending_before=given.ending_before,
+            term=given.term,
+            changes=body.get("changes"),
+            reason=given.reason,
+        )
+        return Response(shown_contract(contract_of(made.key)), status=201)
+
+
+class EndView(OneView):
+    @written(
+        "end_contract",
+        "contracts",
+        "End a contract",
+        ref("EndEntry"),
+        {"At the end of a year": examples.END},
+        ref("Amended"),
+        examples.ENDED,
+        description="At an instant in no closed period: the last period is short, balances close, postpaid commits are "
+        "trued up.",
+    )
     @once
     def post(self, request: Request, key: str) -> Response:
         contract = contract_of(key)
-        grant_credit(contract, _grant(request), timezone.now())
-        return Response(shown_contract(contract_of(contract.key)), status=201)
+        given = read_body(EndEntry, members(request), contract.zone)
+        return _amended(end_early(contract, given.at, None, given.reason))
+
+
+GRANT = "Never billed, used before anything that is paid. It can be used from now on where no start is given."
+
+
+class ContractCreditsView(OneView):
+    @written(
+        "grant_credit",
+        "contracts",
+        "Grant a credit",
+        ref("GrantEntry"),
+        {"Goodwill for three months": examples.GRANT},
+        ref("Amended"),
+        examples.GRANT_SHOWN,
+        status=201,
+        description=GRANT,
+    )
+    @once
+    def post(self, request: Request, key: str) -> Response:
+        return _granted(request, contract_of(key))
 
 
 class CustomerCreditsView(OneView):
@@ -122,20 +208,78 @@ class CustomerCreditsView(OneView):
         "Grant a credit to a customer",
         ref("GrantEntry"),
         {"Goodwill": {"key": "sorry-again", "amount": "25"}},
-        ref("ContractShown"),
+        ref("Amended"),
         examples.GRANT_SHOWN,
         status=201,
-        description="To the customer's contract in force; `contract` names it where there are several.",
+        description=f"{GRANT} Of the customer's contract in force; `contract` names it where there are several.",
     )
     @once
     def post(self, request: Request, key: str) -> Response:
-        given, now = _grant(request), timezone.now()
-        contract = the_contract(customer_of(key), given.pop("contract", None), now)
-        grant_credit(contract, given, now)
-        return Response(shown_contract(contract_of(contract.key)), status=201)
+        return _granted(request, _the_contract(customer_of(key), members(request).get("contract")))
 
 
-def _grant(request: Request) -> dict[str, Any]:
-    given = members(request)
-    read_body(GrantEntry, given)
-    return given
+def _granted(request: Request, contract: Contract) -> Response:
+    given = read_body(GrantEntry, members(request), contract.zone)
+    made = grant_credit(
+        contract,
+        given.key,
+        given.amount,
+        None,
+        starting_at=given.starting_at or timezone.now(),
+        ending_before=given.ending_before,
+        reason=given.reason,
+        name=given.name,
+        priority=given.priority,
+        scope=write(given.scope),
+        unit=given.unit,
+    )
+    return _amended(made, status=201)
+
+
+def _amended(made: Amendment, status: int = 200) -> Response:
+    shown = {
+        "id": made.pk,
+        "kind": made.kind,
+        "status": made.status,
+        "effective_at": written_instant(made.effective_at),
+        "beyond": made.beyond,
+        "reason": made.reason,
+    }
+    return Response({"amendment": shown, "contract": shown_contract(contract_of(made.contract.key))}, status=status)
+
+
+def _the_contract(customer: Customer, key: str | None) -> Contract:
+    """The customer's contract of this key, or the one in force. ConflictError where that is not one."""
+    contracts = list(customer.contracts.select_related("customer", "rate_card"))
+    found = [each for each in contracts if each.key == key] if key else in_force(contracts, timezone.now())
+    if len(found) != 1:
+        names = ", ".join(sorted(each.key for each in found)) or "none"
+        message = f"The customer has no contract {key}." if key else f"Name the contract; in force: {names}."
+        raise ConflictError(message, code="contract", path="contract")
+    return found[0]
+
+
+class TemplatesView(RowsView[ContractTemplate]):
+    queryset = ContractTemplate.objects.filter(archived_at=None).select_related("rate_card")
+
+    def shown(self, row: ContractTemplate) -> dict[str, Any]:
+        named = {"key": row.key, "name": row.name, "rate_card": row.rate_card.key}
+        return {**named, "currency": row.rate_card.currency, "document": row.document}
+
+    @listed("list_templates", "contracts", "List what customers can sign up for", "TemplateShown", examples.TEMPLATE)
+    def get(self, request: Request) -> Response:
+        return self.list(request)
+
+
+def _signed_up(body: dict[str, Any]) -> Contract:
+    """A contract from a template."""
+    customer = Customer.objects.filter(keys__key=str(body.get("customer", ""))).first()
+    zone = ZoneInfo(customer.timezone) if customer else UTC
+    given = read_body(SignUpEntry, body, zone)
+    template = ContractTemplate.objects.select_related("rate_card").filter(key=given.template).first()
+    if customer is None:
+        raise RuleError(f"There is no customer {given.customer}.", code="unknown", path="customer")
+    if template is None:
+        raise RuleError(f"There is no template {given.template}.", code="unknown", path="template")
+    own = {name: value for name, value in body.items() if name not in ("template", "key", "customer", "starting_at")}
+    return sign_up(template, customer, given.starting_at or timezone.now(), given.key, None, **own)

@@ -94,41 +94,105 @@ CONTRACT_SHOWN: dict[str, Any] = {
         {"kind": "metered", "feature": "api", "meter": "api-calls", "limit": "100000"},
     ],
     "currency": "USD",
+    "template": None,
+    "renews": None,
     "status": "running",
 }
-QUANTITY: dict[str, Any] = {"quantity": "5", "at": "2026-02-10T09:00:00Z", "seats": ["ada@acme.test", "bob@acme.test"]}
+AMENDMENT: dict[str, Any] = {
+    "id": 12,
+    "kind": "amend",
+    "status": "applied",
+    "effective_at": "2027-02-10T09:00:00+00:00",
+    "beyond": [],
+    "reason": "",
+}
+QUANTITY: dict[str, Any] = {"quantity": "5", "at": "2027-02-10T09:00:00Z", "seats": ["ada@acme.test", "bob@acme.test"]}
 QUANTITY_SHOWN: dict[str, Any] = {
-    **CONTRACT_SHOWN,
-    "subscriptions": [
-        {
-            **CONTRACT_SHOWN["subscriptions"][0],
-            "changes": [{"at": "2026-02-10T09:00:00+00:00", "quantity": "5"}],
-            "seats": ["ada@acme.test", "bob@acme.test"],
-        }
-    ],
+    "amendment": AMENDMENT,
+    "contract": {
+        **CONTRACT_SHOWN,
+        "subscriptions": [
+            {
+                **CONTRACT_SHOWN["subscriptions"][0],
+                "changes": [{"at": "2027-02-10T09:00:00+00:00", "quantity": "5"}],
+                "seats": ["ada@acme.test", "bob@acme.test"],
+            }
+        ],
+    },
 }
 GRANT: dict[str, Any] = {
     "key": "sorry",
     "name": "Goodwill",
     "amount": "50",
-    "starting_at": "2026-02-01",
-    "ending_before": "2026-05-01",
+    "starting_at": "2027-02-01",
+    "ending_before": "2027-05-01",
+    "reason": "Two hours without service.",
 }
 GRANT_SHOWN: dict[str, Any] = {
+    "amendment": {**AMENDMENT, "effective_at": "2027-01-31T23:00:00+00:00", "reason": "Two hours without service."},
+    "contract": {
+        **CONTRACT_SHOWN,
+        "credits": [
+            {
+                "key": "sorry",
+                "name": "Goodwill",
+                "access": [
+                    {
+                        "amount": "50",
+                        "starting_at": "2027-01-31T23:00:00+00:00",
+                        "ending_before": "2027-04-30T22:00:00+00:00",
+                    }
+                ],
+            }
+        ],
+    },
+}
+AMEND: dict[str, Any] = {
+    "at": "2027-03-01",
+    "changes": {"add": {"discounts": [{"percent": "10", "scope": {"tags": ["api"]}}]}},
+    "reason": "Second year.",
+}
+AMENDED: dict[str, Any] = {
+    "amendment": {**AMENDMENT, "effective_at": "2027-02-28T23:00:00+00:00", "reason": "Second year."},
+    "contract": {
+        **CONTRACT_SHOWN,
+        "discounts": [{"percent": "10", "scope": {"tags": ["api"]}, "starting_at": "2027-02-28T23:00:00+00:00"}],
+    },
+}
+END: dict[str, Any] = {"at": "2028-01-01", "reason": "They merge with another company."}
+ENDED: dict[str, Any] = {
+    "amendment": {**AMENDMENT, "kind": "end", "effective_at": "2027-12-31T23:00:00+00:00", "reason": END["reason"]},
+    "contract": {**CONTRACT_SHOWN, "ending_before": "2027-12-31T23:00:00+00:00"},
+}
+RENEW: dict[str, Any] = {"key": "acme-2028", "term": "P1Y"}
+RENEWED: dict[str, Any] = {
     **CONTRACT_SHOWN,
-    "credits": [
-        {
-            "key": "sorry",
-            "name": "Goodwill",
-            "access": [
-                {
-                    "amount": "50",
-                    "starting_at": "2026-01-31T23:00:00+00:00",
-                    "ending_before": "2026-04-30T22:00:00+00:00",
-                }
-            ],
-        }
-    ],
+    "key": "acme-2028",
+    "starting_at": "2027-12-31T23:00:00+00:00",
+    "ending_before": "2028-12-31T23:00:00+00:00",
+    "renews": "acme-2026",
+    "status": "upcoming",
+}
+SIGN_UP: dict[str, Any] = {
+    "template": "starter",
+    "key": "beta-starter",
+    "customer": "beta",
+    "starting_at": "2026-02-10",
+}
+SIGNED_UP: dict[str, Any] = {
+    **CONTRACT_SHOWN,
+    "key": "beta-starter",
+    "customer": "beta",
+    "starting_at": "2026-02-10T00:00:00+00:00",
+    "timezone": "UTC",
+    "template": "starter",
+}
+TEMPLATE: dict[str, Any] = {
+    "key": "starter",
+    "name": "Starter",
+    "rate_card": "standard",
+    "currency": "USD",
+    "document": {"credits": [{"key": "trial", "access": [{"amount": "10", "ending_before": "P14D"}]}]},
 }
 
 PERIOD = {"starting_at": "2026-01-31T23:00:00+00:00", "ending_before": "2026-02-28T23:00:00+00:00"}

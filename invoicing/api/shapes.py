@@ -1,11 +1,14 @@
 """What the API answers, where it is no entry of a billing file. Amounts and quantities are exact, as text."""
 
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from catalog.documents import Document
 from catalog.prices import WrittenPrice
-from contracts.deal import Access, ContractDocument, Deal, Key, Scope
+from contracts.amending import Changes
+from contracts.deal import EVERYTHING, Billing, ContractDocument, Deal, Instant, Key, Scope
 from invoicing.billing_file.schema import CustomerEntry, EventEntry, ProductEntry, RateCardEntry, RateEntry
 
 Amount = Annotated[str, Meta(description="Exact, as text, in major units.")]
@@ -23,7 +26,9 @@ class ContractShown(ContractDocument, frozen=True, kw_only=True):
     """A contract as it is written, with what is only read."""
 
     currency: str
-    status: Literal["upcoming", "running", "ended"]
+    template: str | None
+    renews: str | None
+    status: Literal["draft", "awaiting_approval", "upcoming", "running", "ended"]
 
 
 class AliasesEntry(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -204,29 +209,95 @@ class EntitlementShown(Struct, kw_only=True):
     resets_at: At | None
 
 
-class QuantityEntry(Struct, kw_only=True, forbid_unknown_fields=True):
-    """The quantity of a subscription from an instant on (none: now); `seats` names who has one."""
+class AmendmentShown(Struct, kw_only=True):
+    """A change of a contract. What is `beyond` the guardrails waits until a second person approves it."""
 
-    quantity: Annotated[Any, Meta(extra_json_schema={"type": ["number", "string"]})]
-    at: At | None = None
-    seats: tuple[str, ...] | None = None
+    id: int
+    kind: Literal["amend", "edit", "end", "keep"]
+    status: Literal["waiting", "applied", "rejected"]
+    effective_at: At | None
+    beyond: list[str]
+    reason: str
 
 
-class GrantEntry(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A credit: `amount` in one window, or several windows in `access`. `contract` is needed where the customer has
-    several in force.
-    """
+class Amended(Struct, kw_only=True):
+    """The change, and the contract as it stands with it (or, while it waits, without)."""
+
+    amendment: AmendmentShown
+    contract: ContractShown
+
+
+class AmendEntry(Document, frozen=True, kw_only=True):
+    """Terms added, ended and changed from an instant on (none: now); nothing before changes."""
+
+    at: Instant | None = None
+    changes: Changes
+    reason: str = ""
+
+
+class RenewEntry(Document, frozen=True, kw_only=True):
+    """The successor's key, and how long it lasts: to an instant, for a `term` such as P1Y, or as long as before."""
 
     key: Key
-    amount: Annotated[Any, Meta(extra_json_schema={"type": ["number", "string"]})] = None
-    starting_at: At | None = None
-    ending_before: At | None = None
-    access: tuple[Access, ...] | None = None
+    ending_before: Instant | None = None
+    term: str = ""
+    changes: Changes | None = None
+    reason: str = ""
+
+
+class EndEntry(Document, frozen=True, kw_only=True):
+    """When the contract ends."""
+
+    at: Instant
+    reason: str = ""
+
+
+class QuantityEntry(Document, frozen=True, kw_only=True):
+    """The quantity of a subscription from an instant on (none: now); `seats` names who has one (none: as before)."""
+
+    quantity: Decimal
+    at: Instant | None = None
+    seats: tuple[str, ...] | None = None
+    reason: str = ""
+
+
+class GrantEntry(Document, frozen=True, kw_only=True):
+    """A credit that can be used from an instant on (none: now). `contract` is for customers with several in force."""
+
+    key: Key
+    amount: Decimal
+    starting_at: Instant | None = None
+    ending_before: Instant | None = None
     name: str = ""
-    priority: int = 100
-    scope: Scope | None = None
+    priority: Annotated[int, Meta(ge=0, le=1_000_000)] = 100
+    scope: Scope = EVERYTHING
     unit: str = ""
-    contract: str | None = None
+    contract: Key | None = None
+    reason: str = ""
+
+
+class SignUpEntry(Deal, frozen=True, kw_only=True):
+    """A contract on the terms of a template; what else is given goes before the template's."""
+
+    template: Key
+    key: Key
+    customer: Key
+    starting_at: Instant | None = None
+    ending_before: Instant | None = None
+    name: str = ""
+    timezone: str | None = None
+    billing: Billing | None = None
+    net_days: int | None = None
+
+
+class TemplateShown(Struct, kw_only=True):
+    """A package to sign up for: terms as in a contract, with durations from its start instead of dates."""
+
+    key: str
+    name: str
+    rate_card: str
+    currency: str
+    document: dict[str, Any]
 
 
 class PreviewEntry(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -238,6 +309,13 @@ class PreviewEntry(Struct, kw_only=True, forbid_unknown_fields=True):
     customer: str | None = None
     events: tuple[EventEntry, ...] = ()
     at: At | None = None
+
+
+class PreviewHead(Document, frozen=True, kw_only=True):
+    """What a preview is of, but for the contract and the events."""
+
+    customer: Key | None = None
+    at: Instant | None = None
 
 
 class Preview(Struct, kw_only=True):
@@ -267,8 +345,15 @@ DOCUMENTED: tuple[Any, ...] = (
     Spend,
     BalanceShown,
     EntitlementShown,
+    Changes,
+    Amended,
+    AmendEntry,
+    RenewEntry,
+    EndEntry,
     QuantityEntry,
     GrantEntry,
+    SignUpEntry,
+    TemplateShown,
     PreviewEntry,
     Preview,
 )

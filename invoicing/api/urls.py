@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from invoicing.api import catalog, contracts, customers, invoices, live
+from invoicing.api import catalog, contracts, customers, invoices, live, preview
 
 urlpatterns = [
     path("products", catalog.ProductsView.as_view(), name="products"),
@@ -25,10 +25,15 @@ urlpatterns = [
         contracts.QuantityView.as_view(),
         name="quantity",
     ),
+    path("contracts/<path:key>/amend", contracts.AmendView.as_view(), name="amend"),
+    path("contracts/<path:key>/renew", contracts.RenewView.as_view(), name="renew"),
+    path("contracts/<path:key>/end", contracts.EndView.as_view(), name="end"),
     path("contracts/<path:key>/credits", contracts.ContractCreditsView.as_view(), name="contract-credits"),
     path("contracts/<path:key>/spend", live.ContractSpendView.as_view(), name="contract-spend"),
     path("contracts/<path:key>/balances", live.ContractBalancesView.as_view(), name="contract-balances"),
     path("contracts/<path:key>", contracts.ContractView.as_view(), name="contract"),
+    path("preview", preview.PreviewView.as_view(), name="preview"),
+    path("templates", contracts.TemplatesView.as_view(), name="templates"),
     path("invoices", invoices.InvoicesView.as_view(), name="invoices"),
     path("invoices/<int:number>", invoices.InvoiceView.as_view(), name="invoice"),
 ]

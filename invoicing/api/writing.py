@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from django.db.models import Model
 from django.http import Http404
@@ -10,11 +11,12 @@ from django.utils import timezone
 from billing_project.errors import ConflictError, RuleError
 from billing_project.locks import lock
 from catalog.documents import DocumentError, read
-from contracts.deal_format import Fault
+from contracts.deal_format import Fault, with_instants
 from contracts.models import Contract, Customer, CustomerKey
 from invoicing.billing_file.entry import apply_entry, refuse
 
 T = TypeVar("T")
+UTC = ZoneInfo("UTC")
 
 
 def create(section: str, kind: type[Model], entry: Mapping[str, Any]) -> None:
@@ -35,10 +37,10 @@ def change(section: str, entry: Mapping[str, Any], key: str, changes: Mapping[st
     apply_entry(section, entry, timezone.now())
 
 
-def read_body(kind: type[T], given: Mapping[str, Any]) -> T:
-    """A body that is no entry of a file. Bare dates stay text. RuleError with the path of what is wrong."""
+def read_body(kind: type[T], given: Mapping[str, Any], zone: ZoneInfo = UTC) -> T:
+    """A body that is no entry of a file; bare dates are midnight in the zone. RuleError by path."""
     try:
-        found: T = read(kind, given)
+        found: T = read(kind, with_instants(given, zone))
     except DocumentError as error:
         refuse([Fault(error.path, error.code, error.message)])
     return found
@@ -54,7 +56,7 @@ def customer_of(key: str) -> Customer:
 
 def contract_of(key: str) -> Contract:
     """Raises Http404."""
-    found = Contract.objects.select_related("customer", "rate_card").filter(key=key).first()
+    found = Contract.objects.select_related("customer", "rate_card", "template", "renews").filter(key=key).first()
     if found is None:
         raise Http404
     return found
