@@ -1,7 +1,8 @@
 """How many events a second come in over HTTP, beside bare COPY over two connections into the same table.
 
-Product and limit take turns; at batch 1 the limit is single-row inserts, each with its own commit. At batch 1,000 the
-naive endpoint runs too. With several stages of `--rows` the same table grows between them.
+Product and limit take turns; at batch 1 the limit is single-row inserts, each with its own commit, and the product runs
+once more without group commit ("alone"). At batch 1,000 the naive endpoint runs too. With several stages of `--rows`
+the same table grows between them.
 """
 
 import sys
@@ -31,6 +32,7 @@ NAIVE_TARGET = 5
 # How much to prepare: more than any machine this is likely to run on can take.
 MOST = {"copy": 300_000, "insert": 6_000, "post": 300_000, "naive": 60_000}
 CONNECTIONS = {1: 64}
+Server = tuple[int, int]  # its port, its process id
 
 
 @dataclass(slots=True)
@@ -50,20 +52,21 @@ class Side:
 class Ingest:
     """Runs one way in after the other, in turns."""
 
-    def __init__(self, options: "Options", port: int, web: int) -> None:
+    def __init__(self, options: "Options", server: Server, alone: Server) -> None:
         self.options = options
         self.secret = ApiKey.issue("Benchmark", ["ingest"])[1]
         self.month = month_before(timezone.now())
-        self._port, self._web = port, web
+        self._server, self._alone = server, alone
         self._postmaster = processes.postmaster(options.url)
         self._numbers = count(1)
         self._seconds = options.seconds * options.scale
 
     def round(self, batch: int, sides: dict[str, Side]) -> None:
         for name, side in sides.items():
-            self._measure(side, self._plans(name, batch))
+            port, web = self._alone if name == "alone" else self._server
+            self._measure(side, self._plans(name, batch, port), web)
 
-    def _plans(self, name: str, batch: int) -> list[Plan]:
+    def _plans(self, name: str, batch: int, port: int) -> list[Plan]:
         kind = "insert" if name == "limit" and batch == 1 else "copy" if name == "limit" else "post"
         many = 2 if name == "limit" else 1
         most = MOST["naive" if name == "naive" else kind]
@@ -76,7 +79,7 @@ class Ingest:
                 batches=size,
                 seconds=self._seconds,
                 starting_at=self.month.replace(day=28).isoformat(),
-                port=self._port,
+                port=port,
                 path="/naive/events" if name == "naive" else "/api/v1/events",
                 secret=self.secret,
                 connections=CONNECTIONS.get(batch, 16),
@@ -84,10 +87,10 @@ class Ingest:
             for _ in range(many)
         ]
 
-    def _measure(self, side: Side, plans: list[Plan]) -> None:
-        before = self._cpu()
+    def _measure(self, side: Side, plans: list[Plan], web: int) -> None:
+        before = self._cpu(web)
         seen = measure(plans)
-        after = self._cpu()
+        after = self._cpu(web)
         _must_be_clean(seen)
         events = sum(each.events for each in seen)
         side.rates.append(rate(seen))
@@ -95,8 +98,8 @@ class Ingest:
         side.web.append((after[0] - before[0]) / events * 1e6)
         side.database.append((after[1] - before[1]) / events * 1e6)
 
-    def _cpu(self) -> tuple[float, float]:
-        return cpu_seconds(self._web), cpu_seconds(self._postmaster) if self._postmaster else 0.0
+    def _cpu(self, web: int) -> tuple[float, float]:
+        return cpu_seconds(web), cpu_seconds(self._postmaster) if self._postmaster else 0.0
 
 
 def _must_be_clean(seen: list[Seen]) -> None:
@@ -109,9 +112,13 @@ def run(options: "Options") -> tuple[Result, str]:
     stages = options.rows or ROWS
     batches = options.batch or BATCHES
     measured: dict[tuple[int, int], dict[str, Side]] = {}
-    with psycopg.connect(options.url, autocommit=True) as connection, processes.web_server() as (port, pid):
+    with (
+        psycopg.connect(options.url, autocommit=True) as connection,
+        processes.web_server() as server,
+        processes.web_server(METERS_GROUP_COMMIT_MS="-1") as alone,
+    ):
         fill_dictionaries(connection)
-        ingest = Ingest(options, port, pid)
+        ingest = Ingest(options, server, alone)
         partitions.ensure([ingest.month])
         there = 0
         for rows in stages:
@@ -120,7 +127,8 @@ def run(options: "Options") -> tuple[Result, str]:
                 fill_events(connection, there + 1, rows, ingest.month, max(stages))
                 there = rows
             for batch in batches:
-                names = ["limit", "product", "naive"] if batch == max(batches) > 1 else ["limit", "product"]
+                names = ["limit", "product", *(["naive"] if batch == max(batches) > 1 else [])]
+                names += ["alone"] if batch == 1 else []
                 sides = measured[rows, batch] = {name: Side() for name in names}
                 for _ in range(options.rounds):
                     ingest.round(batch, sides)
@@ -134,7 +142,7 @@ def _result(
     first = measured[rows, batch]
     figures = {
         name: {f"{batch}@{rows}": round(sides[name].rate) for (rows, batch), sides in measured.items() if name in sides}
-        for name in ("product", "limit", "naive")
+        for name in ("product", "limit", "naive", "alone")
     }
     result = Result(
         name="ingest",
@@ -144,16 +152,16 @@ def _result(
         ratio=first["product"].rate / first["limit"].rate,
         target=TARGETS.get(batch, 0.4),
         unit="events/s",
-        details={"naive": figures["naive"], "server": settings},
+        details={"naive": figures["naive"], "alone": figures["alone"], "server": settings},
     )
     head = ["rows", "batch", "limit /s", "product /s", "ratio", "target", "p50 ms", "p99 ms", "us web", "us database"]
-    head += ["us database, limit", "naive /s", "product / naive"]
+    head += ["us database, limit", "naive /s", "product / naive", "alone /s", "product / alone"]
     return result, f"{settings}\n\n" + table(head, [_row(*key, sides) for key, sides in measured.items()])
 
 
 def _row(rows: int, batch: int, sides: dict[str, Side]) -> Row:
     product, limit = sides["product"], sides["limit"]
-    naive = sides["naive"].rate if "naive" in sides else 0.0
+    naive, alone = (sides[name].rate if name in sides else 0.0 for name in ("naive", "alone"))
     return [
         rows,
         batch,
@@ -168,4 +176,6 @@ def _row(rows: int, batch: int, sides: dict[str, Side]) -> Row:
         median(limit.database),
         naive or "",
         product.rate / naive if naive else "",
+        alone or "",
+        product.rate / alone if alone else "",
     ]

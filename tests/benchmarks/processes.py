@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -23,15 +23,17 @@ Process = subprocess.Popen[str]
 
 
 @contextmanager
-def web_server(workers: int = 2, threads: int = 4) -> Iterator[tuple[int, int]]:
-    """Gunicorn as the demo runs it; yields its port and its process id."""
+def web_server(workers: int = 2, threads: int = 4, **environment: str) -> Iterator[tuple[int, int]]:
+    """Gunicorn as the demo runs it, with settings of its own; yields its port and its process id."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(256)
         port = listener.getsockname()[1]
         options = ["--bind", f"fd://{listener.fileno()}", "--worker-class", "gthread", "--log-level", "warning"]
         options += ["--workers", str(workers), "--threads", str(threads), "--no-control-socket"]
-        server = _start("-m", "gunicorn", "billing_project.wsgi", *options, keep=[listener.fileno()])
+        server = _start(
+            "-m", "gunicorn", "billing_project.wsgi", *options, keep=[listener.fileno()], environment=environment
+        )
     with _ended(server):
         _wait_for(server, port)
         yield port, server.pid
@@ -93,12 +95,15 @@ def postmaster(url: str) -> int | None:
         return int(fields[1])
 
 
-def _start(*arguments: str, keep: Sequence[int] = (), piped: bool = False) -> Process:
+def _start(
+    *arguments: str, keep: Sequence[int] = (), piped: bool = False, environment: Mapping[str, str] | None = None
+) -> Process:
     return subprocess.Popen(
         [sys.executable, *arguments],
         stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
         stdout=subprocess.PIPE if piped else None,
         pass_fds=keep,
+        env={**os.environ, **(environment or {})},
         cwd=ROOT,
         text=True,
     )
