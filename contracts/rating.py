@@ -9,13 +9,14 @@ from itertools import groupby
 
 from msgspec import Struct
 
-from catalog.group_values import Group, group_key, parse_key
+from catalog.group_values import Group, group_key, parse_group, parse_key
 from catalog.money import ZERO, add, divide, multiply, subtract
 from catalog.prices import Percentage
 from catalog.pricing import NO_EVENTS, Charge, Conversion, Events, charges_without_usage
-from contracts.deal import Override
+from contracts.deal import Override, Overwrite
 from contracts.lines import Line, Payable, Pricing, rounded
 from contracts.products import ProductTerms
+from contracts.scopes import covers_product
 from contracts.terms import Agreed, Rate, agreed_price, effective_rate, priced_by
 from meters.periods import Period
 from meters.slices import increments
@@ -202,18 +203,34 @@ def priced_line(
 
 def _fees_without_usage(rating: Rating, product: ProductTerms, used: Collection[str]) -> Iterator[Payable]:
     """Prices with a flat fee in their first tier, or a minimum, are due once a period even if nothing was used."""
-    last: dict[str, tuple[Rate, Agreed, Period]] = {}
+    last: dict[str, tuple[Rate | None, Agreed, Period]] = {}
+    for where, rate, held in _held(rating, product):
+        if where in used:
+            continue
+        agreed = agreed_price(product, parse_key(where), rate, held.starting_at, rating.overrides)
+        if agreed is not None and charges_without_usage(agreed.price):
+            last[where] = (rate, agreed, held)
+    for where, (rate, agreed, held) in sorted(last.items(), key=lambda one: one[0]):
+        pricing = Pricing(product, parse_key(where), rate, rating.overrides, agreed, None, ZERO)
+        yield usage_charge(rating.currency, pricing, held, ZERO, 0)
+
+
+def _held(rating: Rating, product: ProductTerms) -> Iterator[tuple[str, Rate | None, Period]]:
+    """What gives a product a price in the period, in order of time, and where it holds: the card's rates, and
+    overwrites of what the card has no rate for.
+    """
     rates = rating.rates.get(product.key, ())
     for rate in sorted(rates, key=lambda rate: rate.starting_at or rating.period.starting_at):
         held = rating.period.overlap(rate.starting_at, rate.ending_before)
-        if held is None or rate.where in used:
-            continue
-        agreed = agreed_price(product, parse_key(rate.where), rate, held.starting_at, rating.overrides)
-        if agreed is not None and charges_without_usage(agreed.price):
-            last[rate.where] = (rate, agreed, held)
-    for where, (rate, agreed, held) in sorted(last.items()):
-        pricing = Pricing(product, parse_key(where), rate, rating.overrides, agreed, None, ZERO)
-        yield usage_charge(rating.currency, pricing, held, ZERO, 0)
+        if held is not None:
+            yield rate.where, rate, held
+    on_card = {rate.where for rate in rates}
+    for override in rating.overrides:
+        held = rating.period.overlap(override.starting_at, override.ending_before)
+        if isinstance(override, Overwrite) and held is not None and covers_product(override.scope, product):
+            where = group_key(parse_group(override.scope.where).items())
+            if where not in on_card:
+                yield where, None, held
 
 
 def by_group(charges: Iterable[Payable]) -> dict[tuple[str, str], list[Payable]]:

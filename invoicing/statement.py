@@ -23,7 +23,7 @@ from contracts.proration import Calendar
 from contracts.rating import Rating, SliceUsage, Unrated, rate_usage
 from contracts.scheduled import Due
 from contracts.scopes import covers_product
-from contracts.spend_share import spend_shares
+from contracts.spend_share import Spend, spend_shares
 from contracts.subscription_lines import Fees, arrears_fees
 from contracts.terms import Rate
 from contracts.units import UnitRate, conversions
@@ -140,14 +140,13 @@ def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unr
     # An amount off is given once, with the usage.
     discounts = [each for each in deal.discounts if each.percent is not None or kind != "scheduled"]
     adjusted = _adjusted(charges, discounts, currency)
-    if kind == "threshold":
-        adjusted = [payable for payable in adjusted if payable.line.kind != "minimum"]
+    adjusted = _due_now(kind, adjusted)
     paid, draws = pay(adjusted, purse)
     lost = list(unrated)
     if kind != "scheduled":
         for later in (_shares_of_spend, _conversions):
             more, without_price = later(inputs, paid, draws)
-            more_paid, more_draws = pay(more, purse)
+            more_paid, more_draws = pay(_due_now(kind, more), purse)
             paid, draws, lost = paid + more_paid, draws + more_draws, lost + without_price
     lines = shown(paid)
     first_draw = len(lines)
@@ -179,6 +178,13 @@ def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unr
     )
 
 
+def _due_now(kind: str, charges: list[Payable]) -> list[Payable]:
+    """Minimums wait for the end of the period."""
+    if kind != "threshold":
+        return charges
+    return [payable for payable in charges if payable.line.kind != "minimum"]
+
+
 def _adjusted(charges: Sequence[Payable], discounts: Sequence[Discount], currency: str) -> list[Payable]:
     return apply_bounds(apply_discounts(charges, discounts, currency), currency)
 
@@ -186,7 +192,8 @@ def _adjusted(charges: Sequence[Payable], discounts: Sequence[Discount], currenc
 def _shares_of_spend(
     inputs: StatementInputs, paid: Sequence[Payable], _: Sequence[Draw]
 ) -> tuple[list[Payable], list[Unrated]]:
-    charges, lost = spend_shares(inputs.products, inputs.rates, inputs.deal.overrides, paid, inputs.currency)
+    spend = Spend(inputs.period, paid, inputs.units)
+    charges, lost = spend_shares(inputs.products, inputs.rates, inputs.deal.overrides, spend, inputs.currency)
     # An amount off is given once, on the charges it was split over before.
     percentages = [each for each in inputs.deal.discounts if each.percent is not None]
     return _adjusted(charges, percentages, inputs.currency), lost
@@ -213,8 +220,10 @@ def _posted(draws: Iterable[Draw], lines: Sequence[Line], first_draw: int) -> It
 
 
 def _windows(inputs: StatementInputs) -> dict[str, list[datetime]]:
-    """Where a balance or a discount of each product starts or ends, or its pricing unit's rate changes."""
-    if not (inputs.balances or inputs.deal.discounts or inputs.units):
+    """Where a balance or a discount of each product starts or ends, its pricing unit's rate changes, or that of a share
+    of its spend.
+    """
+    if not (inputs.balances or inputs.deal.discounts or inputs.units or _shares_of(inputs)):
         return {}
     return {product.key: _windows_of(inputs, product) for product in inputs.products}
 
@@ -224,7 +233,15 @@ def _windows_of(inputs: StatementInputs, product: ProductTerms) -> list[datetime
     terms += [each for each in inputs.deal.discounts if covers_product(each.scope, product)]
     in_units = any(rate.unit for rate in inputs.rates.get(product.key, ()))
     terms += [rate for unit in inputs.units.values() for rate in unit if in_units]
+    for share in _shares_of(inputs):
+        if covers_product(share.of, product):
+            terms += inputs.rates.get(share.key, ())
+            terms += [each for each in inputs.deal.overrides if covers_product(each.scope, share)]
     return sorted({edge for edge in _edges(terms) if inputs.period.starting_at < edge < inputs.period.ending_before})
+
+
+def _shares_of(inputs: StatementInputs) -> list[ProductTerms]:
+    return [product for product in inputs.products if product.kind == "percent_of_spend"]
 
 
 class Dated(Protocol):
