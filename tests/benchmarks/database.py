@@ -54,10 +54,10 @@ def server_settings(connection: psycopg.Connection) -> dict[str, str]:
     return {name: str(connection.execute(f"SHOW {name}").fetchone()[0]) for name in SHOWN}  # type: ignore[index]
 
 
-def fill_dictionaries(connection: psycopg.Connection) -> None:
+def fill_dictionaries(connection: psycopg.Connection, customers: int = CUSTOMERS) -> None:
     """The numbers the stream's rows are written with."""
     with connection.cursor() as cursor:
-        keys = [(number + 1, customer_key(number)) for number in range(CUSTOMERS)]
+        keys = [(number + 1, customer_key(number)) for number in range(max(customers, CUSTOMERS))]
         cursor.executemany("INSERT INTO meters_subject (id, key) OVERRIDING SYSTEM VALUE VALUES (%s, %s)", keys)
         types = [(number + 1, event_type(number)) for number in range(TYPES)]
         cursor.executemany("INSERT INTO meters_eventtype (id, name) OVERRIDING SYSTEM VALUE VALUES (%s, %s)", types)
