@@ -64,7 +64,7 @@ class RateFormSet(RateFormSetBase):
         if not self.is_bound:
             return frozenset()
         places = range(self.initial_form_count())
-        keys = [self.data.get(f"{self.add_prefix(place)}-{self._pk_field.name}", "") for place in places]
+        keys = [self.data.get(f"{self.add_prefix(place)}-{Rate._meta.pk.name}", "") for place in places]
         return frozenset(int(key) for key in keys if key.isdecimal())
 
     def clean(self) -> None:

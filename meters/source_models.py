@@ -61,10 +61,10 @@ class EventSource(models.Model):
     id_from_row = models.BooleanField(
         "ids from rows",
         default=False,
-        help_text="The rows have no id: make one of the file's name and the row's line. Then no two files may share a "
-        "name, and a file may only grow at its end.",
+        help_text="The rows have no id: make it of the file's name, the line and what the row holds. A file may be "
+        "moved and grow at its end; a row that changes becomes another event.",
     )
-    time_column = models.CharField(max_length=256, blank=True, help_text="[time or timestamp]")
+    time_column = models.CharField(max_length=256, blank=True, help_text="[time, timestamp, event_time or datetime]")
     time_format = models.CharField(max_length=3, choices=TimeFormat.choices, default=TimeFormat.ISO)
     timezone = models.CharField(
         "time zone", max_length=64, default="UTC", help_text="Of times that are written without an offset."

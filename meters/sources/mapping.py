@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from hashlib import blake2b
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -21,7 +22,7 @@ from meters.sources.times import Clock, read_time
 # Looked for, in this order, where the mapping does not say.
 USUAL = {
     "id": ("id", "event_id", "transaction_id", "idempotency_key"),
-    "time": ("time", "timestamp"),
+    "time": ("time", "timestamp", "event_time", "datetime"),
     "customer": ("customer", "subject", "customer_id", "external_customer_id", "external_subscription_id"),
     "type": ("type", "event_type", "event_name", "code"),
 }
@@ -32,6 +33,7 @@ REMEDIES = {
     "type": "the event type (give it with --type, or name its column with --type-column)",
 }
 NUMERIC = frozenset("-0123456789")
+MAX_FILE_NAME = 200
 NESTED = ("properties", "data")
 
 _whole = re.compile(r"-?[0-9]+")
@@ -69,8 +71,10 @@ class ColumnMapping:
         from_text: bool = False,
         flat: bool = False,
         ragged: bool = False,
+        placed: bool = False,
     ) -> "Bound":
-        """For a file with these columns; `ragged`: a row may lack some. `name` begins the ids made from rows.
+        """For a file with these columns; `ragged`: a row may lack some. `name` begins the ids made from rows; `placed`:
+        no two things have it, so a row's place in it is enough.
 
         Raises MappingError.
         """
@@ -90,7 +94,7 @@ class ColumnMapping:
         except (ZoneInfoNotFoundError, ValueError):
             raise MappingError(f'"{self.timezone}" is no time zone: give one like Europe/Berlin.') from None
         taken = frozenset([*chosen.values(), self.source_column, *self.skip])
-        return Bound(self, **chosen, zone=zone, name=name, from_text=from_text, flat=flat, taken=taken)
+        return Bound(self, **chosen, zone=zone, name=name, from_text=from_text, flat=flat, placed=placed, taken=taken)
 
     def _check_named(self, columns: Sequence[str]) -> None:
         doubled = sorted(column for column, times in Counter(columns).items() if times > 1)
@@ -130,6 +134,7 @@ class Bound:
     name: str
     from_text: bool
     flat: bool
+    placed: bool
     taken: frozenset[str]
 
     def event(self, cells: Mapping[str, Any], line: int, latest: datetime) -> Event:
@@ -146,13 +151,20 @@ class Bound:
         mapping = self.mapping
         source = cells.get(mapping.source_column) if mapping.source_column else mapping.source
         return {
-            "id": f"{self.name}#{line}" if mapping.id_from_row else _name(cells.get(self.id)),
+            "id": self._id_of_row(cells, line) if mapping.id_from_row else _name(cells.get(self.id)),
             "time": cells.get(self.time),
             "customer": mapping.for_customer or _name(cells.get(self.customer)),
             "type": mapping.type or _name(cells.get(self.type)),
             "source": _name(source) or "",
             "properties": self._properties(cells),
         }
+
+    def _id_of_row(self, cells: Mapping[str, Any], line: int) -> str:
+        """Files of one name in many folders are common: what the row holds tells their rows apart."""
+        if self.placed:
+            return f"{self.name}#{line}"
+        held = blake2b(repr(sorted(cells.items())).encode(errors="backslashreplace"), digest_size=8).hexdigest()
+        return f"{self.name[:MAX_FILE_NAME]}#{line}-{held}"
 
     def _properties(self, cells: Mapping[str, Any]) -> dict[str, Any]:
         mapping, taken = self.mapping, self.taken
@@ -204,8 +216,10 @@ def _is_name(given: object) -> bool:
     return type(given) is str and len(given) <= MAX_ID and bool(given.strip())
 
 
-def _first(names: Sequence[str], found: Collection[str]) -> str:
-    return next((name for name in names if name in found), "")
+def _first(names: Sequence[str], found: Sequence[str]) -> str:
+    """The column as the file spells it; capitals and spaces around do not matter."""
+    spelled = {column.strip().lower(): column for column in reversed(found)}
+    return next((spelled[name] for name in names if name in spelled), "")
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -12,8 +12,13 @@ def add_mapping_options(parser: ArgumentParser) -> None:
     group.add_argument("--type", default="", metavar="TYPE", help="The type of all events.")
     group.add_argument("--type-column", default="", metavar="COLUMN", help="[type, event_type, event_name or code]")
     group.add_argument("--id", default="", metavar="COLUMN", help="[id, event_id, transaction_id or idempotency_key]")
-    group.add_argument("--id-from-row", action="store_true", help="Make ids of the file's name and the row's line.")
-    group.add_argument("--time", default="", metavar="COLUMN", help="[time or timestamp]")
+    group.add_argument(
+        "--id-from-row",
+        action="store_true",
+        help="The rows have no id: make it of the file's name, the line and what the row holds. A file may be read "
+        "again, be moved and grow at its end; a row that changes becomes another event.",
+    )
+    group.add_argument("--time", default="", metavar="COLUMN", help="[time, timestamp, event_time or datetime]")
     group.add_argument(
         "--time-format",
         choices=[clock.value for clock in Clock],

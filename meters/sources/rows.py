@@ -141,7 +141,8 @@ class JsonRows:
         objects = [row.cells for row in rows if row.cells]
         if first and not objects:
             raise UnreadableError(
-                f"None of the first {FIRST_LINES} lines is a JSON object: is this JSON Lines, one object a line?",
+                f"None of the first {FIRST_LINES} lines is a JSON object: this is not JSON Lines, one object a "
+                "line. `jq -c '.[]'` makes that of an array.",
                 code="not_json_lines",
             )
         return objects

@@ -77,6 +77,7 @@ def fuzz(
         *("--header", f"Authorization: Bearer {secret}", "--include-path-regex", ROUTES),
         *("--checks", ",".join(CHECKS), "--phases", ",".join(phases), "--continue-on-failure"),
         *("--seed", str(seed), "--max-examples", str(examples), "--generation-database", "none"),
+        *("--wait-for-schema", "60", "--request-timeout", "60"),
         *("--suppress-health-check", "all", "--warnings", "off", "--no-color"),
         *("--report", "ndjson", "--report-ndjson-path", str(report)),
     ]

@@ -83,8 +83,18 @@ def test_fixed_skipped_and_text_columns() -> None:
 
 def test_one_customer_and_ids_from_rows() -> None:
     mapping = ColumnMapping(type="t", for_customer="c", id_from_row=True)
-    event = read({"timestamp": "2026-01-05", "tokens": "1"}, mapping)
-    assert (event.id, event.customer) == ("f.csv#2", "c")
+    row = {"timestamp": "2026-01-05", "tokens": "1"}
+    event = read(row, mapping)
+    assert event.customer == "c"
+    assert event.id.startswith("f.csv#2-")
+    assert event.id == read(dict(reversed(row.items())), mapping).id
+    assert event.id != read({**row, "tokens": "2"}, mapping).id  # of a file of the same name in another folder
+
+
+def test_capitals_and_spaces_of_usual_names_do_not_matter() -> None:
+    row = {"Event_ID": "a", " TIMESTAMP": "2026-01-05T10:00:00Z", "Customer ": "c", "Tokens": "5"}
+    event = read(row, ColumnMapping(type="t"))
+    assert (event.id, event.customer, event.properties) == ("a", "c", b'{"Tokens":5}')
 
 
 def test_numbers_serve_as_names() -> None:

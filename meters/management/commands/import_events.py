@@ -1,10 +1,10 @@
 """`manage.py import_events`: events from files, folders and S3."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from functools import partial
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from billing_project.errors import RuleError
@@ -17,6 +17,25 @@ from meters.sources.preview import Preview, first_rows, first_rows_of
 from meters.sources.runs import Show, run_due, run_import, run_source
 
 STOPPED = 130
+EXAMPLES = """
+examples:
+  A file whose columns have our names (id, time, customer, type), and every other column becomes a property:
+    manage.py import_events usage.csv
+  Look first; nothing is stored. The columns are called otherwise, times count milliseconds:
+    manage.py import_events logs/ --type llm.completion --id request_id --time ts --time-format ms \\
+        --customer tenant --skip debug --dry-run
+  Published traces often have no id and no customer:
+    manage.py import_events AzureLLMInferenceTrace_code.csv --type llm --time TIMESTAMP --id-from-row \\
+        --for-customer acme --property service=code
+  Everything below a prefix, with the credentials of an AWS profile; repeat it for what is new:
+    manage.py import_events s3://bucket/usage/2026/ --profile billing
+
+what becomes of a row:
+  A meter reads its event type and its properties, so --type and the names of the columns must be those of the meter.
+  Cells that look like numbers are kept to the digit; empty cells are left out. A row that cannot be an event is kept
+  with its reason (admin: Rejected events), corrected and replayed there; the others are taken. The same id again is
+  counted once; the same id with other values is a conflict, listed and not counted.
+"""
 
 
 class Command(BaseCommand):
@@ -25,6 +44,11 @@ class Command(BaseCommand):
         "s3://bucket/prefix. Safe to stop, to kill and to repeat: a file that was read is left out unless it changed, "
         "one that was stopped goes on where it was, and no event counts twice. Broken rows are kept as rejected events."
     )
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
+        )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("paths", nargs="*", metavar="PATH", help="A file, a folder, or s3://bucket/prefix.")
