@@ -1,7 +1,7 @@
 """The admin's common bases, and the pages for users, roles and API keys."""
 
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Iterable
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django import forms
@@ -106,6 +106,10 @@ class ModelAdmin(UnfoldModelAdmin[M]):
             messages.error(request, "Somebody saved what contradicts this a moment ago: look again, and repeat.")
             return HttpResponseRedirect(request.get_full_path())
 
+    def changes_in_words(self, obj: M, name: str, old: Any, new: Any) -> Iterable[tuple[str, str, str]] | None:
+        """What differs within one field: where, before, after. None: the values are shown as they are."""
+        return None
+
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -119,7 +123,7 @@ class ModelAdmin(UnfoldModelAdmin[M]):
         context = {
             **self.admin_site.each_context(request),
             "title": f"History of {found}",
-            "changes": changes_of(found),
+            "changes": changes_of(found, partial(self.changes_in_words, found)),
             "object": found,
             "opts": self.opts,
             **(extra_context or {}),

@@ -1,6 +1,6 @@
 """Who changed what, read from the rows pghistory's triggers write."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,8 +48,14 @@ class Change:
     fields: list[tuple[str, str, str]]
 
 
-def changes_of(tracked: Model) -> list[Change]:
-    """The last changes of one object, newest first, each with what differs from the row before."""
+# The differences within a field: its name, the value before (None for a new object) and after.
+InWords = Callable[[str, Any, Any], Iterable[tuple[str, str, str]] | None]
+
+
+def changes_of(tracked: Model, in_words: InWords = lambda name, old, new: None) -> list[Change]:
+    """The last changes of one object, newest first, each with what differs from the row before. `in_words` may tell a
+    field's differences itself, or None.
+    """
     model = tracked.pgh_event_model  # type: ignore[attr-defined]
     rows = list(model.objects.filter(pgh_obj_id=tracked.pk).select_related("pgh_context").order_by("-pk")[: LIMIT + 1])
     names = _user_names(rows)
@@ -60,7 +66,7 @@ def changes_of(tracked: Model) -> list[Change]:
             label=row.pgh_label,
             by=_author(_context(row), names),
             url=str(_context(row).get("url", "")),
-            fields=list(_differences(columns, before, row)),
+            fields=list(_differences(columns, before, row, in_words)),
         )
         for row, before in pairwise([*rows, None])
     ][:LIMIT]
@@ -81,10 +87,15 @@ def _author(context: dict[str, Any], names: dict[Any, str]) -> str:
     return f"API key ch_{context['api_key']}…" if context.get("api_key") else "the system"
 
 
-def _differences(columns: list[Any], before: Any, after: Any) -> Iterator[tuple[str, str, str]]:
+def _differences(columns: list[Any], before: Any, after: Any, in_words: InWords) -> Iterator[tuple[str, str, str]]:
     for field in columns:
         old, new = (getattr(row, field.attname) if row else None for row in (before, after))
-        if old != new:
+        if old == new:
+            continue
+        told = in_words(field.attname, old, new)
+        if told is not None:
+            yield from told
+        else:
             yield str(field.verbose_name), _shown(old), _shown(new)
 
 

@@ -164,13 +164,13 @@ def _text_of(default: Any) -> str:
 
 def place_text(form: Mapping[str, Any], path: str) -> str:
     """Where in a document, as its form calls it: `overrides[1].price.tiers[0].up_to` is price overrides 2, price,
-    tiers 1, up to.
+    tiers 1, up to. A row may be named by its key instead of its place.
     """
     words, types, kinds = [], form["types"], [form["root"]]
-    for name, number in re.findall(r"([^.\[\]]+)(?:\[(\d+)])?", path):
+    for name, number in re.findall(r"([^.\[\]]+)(?:\[([^\]]*)])?", path):
         found = [field for kind in kinds for field in _fields_of(types, kind) if field["name"] == name]
         label = found[0]["label"] if found else name
-        words.append(f"{label} {int(number) + 1}" if number else label)
+        words.append(f"{label} {int(number) + 1 if number.isdecimal() else number}" if number else label)
         kinds = [field["type"] for field in found if "type" in field]
     first, rest = words[:1], [word[:1].lower() + word[1:] for word in words[1:]]
     return ", ".join([*first, *rest])

@@ -15,6 +15,7 @@ from unfold.decorators import action, display
 from billing_project.admin import ModelAdmin, ReadOnlyInline
 from contracts.admin.deal_screen import copied_terms, deal_screen
 from contracts.billing_periods import redraw_periods
+from contracts.deal_changes import deal_changes
 from contracts.forms import ContractForm
 from contracts.models import PERIOD_FIELDS, BillingPeriod, Contract
 from contracts.period_text import day_text, period_text
@@ -87,6 +88,9 @@ class ContractAdmin(ModelAdmin[Contract]):
             for title, fields in self.fieldsets
             if title != "Deal"
         ]
+
+    def changes_in_words(self, obj: Contract, name: str, old: Any, new: Any) -> Any:
+        return deal_changes(old or {}, new or {}, obj.zone) if name == "deal" else None
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         initial: dict[str, Any] = super().get_changeform_initial_data(request)

@@ -20,7 +20,7 @@ from contracts.deal_format import deal_as_dict, parse_deal
 from contracts.deal_words import TABS, deal_form
 from contracts.models import Contract
 from tests import factories
-from tests.contracts.deal_documents import deal_documents
+from tests.contracts.deal_documents import EVERYTHING, deal_documents
 from tests.contracts.test_admin import ADD_CONTRACT, change_url, errors, new_contract
 from tests.factories import day
 
@@ -68,7 +68,8 @@ def test_a_place_in_the_words_of_the_form() -> None:
 def test_the_suite_writes_many_deals() -> None:
     documents = deal_documents()
     assert len(documents) > 25
-    assert {part for each in documents for part in each} == set(Deal.__struct_fields__)
+    assert set(EVERYTHING) == set(Deal.__struct_fields__)
+    assert deal_as_dict(parse_deal(EVERYTHING, ZoneInfo("UTC"))) in documents
 
 
 @given(document=st.sampled_from(deal_documents()), zone=st.sampled_from(ZONES))

@@ -35,7 +35,7 @@ def closed_months(**contract: Any) -> Contract:
     return Contract.objects.select_related("customer", "rate_card").get(pk=sold.pk)
 
 
-def rows(contract: Contract) -> list[tuple[int, Decimal, Decimal]]:
+def rows(contract: Contract) -> list[tuple[int, Decimal | int, Decimal | int]]:
     """Month, billed, would be."""
     found = preview(contract, day(15, month=4))
     return [(each.period.starting_at.month, each.billed, each.would_be) for each in found.closed]
@@ -81,11 +81,9 @@ def test_draws_before_the_periods_shown_stay_drawn() -> None:
     contract.deal = {**credit, "overrides": HALF["overrides"]}
     shown = preview(contract, day(15, month=5)).closed
     # January drew 5 of the 12 and is not worked out again.
-    assert [(row.period.starting_at.month, row.billed, row.would_be) for row in shown] == [
-        (4, 4, 2),
-        (3, 15, Decimal("5.5")),
-        (2, 3, 0),
-    ]
+    assert [row.period.starting_at.month for row in shown] == [4, 3, 2]
+    assert [row.billed for row in shown] == [4, 15, 3]
+    assert [row.would_be for row in shown] == [2, Decimal("5.5"), 0]
 
 
 def test_fees_of_the_closed_periods_count() -> None:
