@@ -3,16 +3,20 @@
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.db.models import Count, F, Q, QuerySet
 from django.db.models.expressions import Combinable
 from django.forms import BaseModelFormSet
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from unfold.decorators import action
 
 from billing_project.admin import ModelAdmin, StackedInline
 from catalog.forms import RateCardForm, RateForm, RateFormSet
+from catalog.grid_page import grid_page
 from catalog.group_values import group_text
 from catalog.models import Product, Rate, RateCard
 from catalog.price_text import exact_text, price_text
@@ -110,6 +114,22 @@ class RateCardAdmin(ModelAdmin[RateCard]):
     search_fields = ["name", "key"]
     fields = ["key", "name", "currency"]
     inlines = [RateInline]
+    actions_detail = ["grid"]
+
+    def get_urls(self) -> list[URLPattern]:
+        page = path("<int:card>/grid/", self.admin_site.admin_view(self.grid_view), name="catalog_ratecard_grid")
+        return [page, *super().get_urls()]
+
+    @action(description="Grid", permissions=["view"], icon="grid_on")  # type: ignore[untyped-decorator]
+    def grid(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect("admin:catalog_ratecard_grid", object_id)
+
+    def grid_view(self, request: HttpRequest, card: int) -> HttpResponse:
+        found = get_object_or_404(RateCard, pk=card)
+        if not self.has_view_permission(request, found):
+            raise PermissionDenied
+        context = {**self.admin_site.each_context(request), "title": f"Prices of {found}"}
+        return grid_page(request, found, context, may_change=self.has_change_permission(request, found))
 
     def get_readonly_fields(self, request: HttpRequest, obj: RateCard | None = None) -> list[str]:
         return ["key", "currency"] if obj else []

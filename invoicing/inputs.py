@@ -1,7 +1,7 @@
 """Gathering what statements depend on: a fixed number of queries for any number of contracts and periods."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -27,19 +27,23 @@ from meters.event_values import event_values
 from meters.periods import Period, cut
 from meters.slices import accrued_part, measured_periods
 
+CardRates = Mapping[int, Mapping[str, Sequence[Rate]]]
 DRAWING = ("draw", "void_return", "manual")
 
 
 class Terms:
     """The terms of contracts, read once. Expects `customer` and `rate_card` selected along with each contract.
 
-    `drawn_before`: of what issued invoices drew, only that counts which they drew for periods before it.
+    `drawn_before`: of what issued invoices drew, only that counts which they drew for periods before it. `rates` stand
+    in for those of the cards (by id).
     """
 
-    def __init__(self, contracts: Iterable[Contract], drawn_before: datetime | None = None) -> None:
+    def __init__(
+        self, contracts: Iterable[Contract], drawn_before: datetime | None = None, rates: CardRates | None = None
+    ) -> None:
         self._contracts = {contract.pk: contract for contract in contracts}
         cards = {contract.rate_card_id: contract.rate_card for contract in self._contracts.values()}
-        self._rates = rates_by_card(cards)
+        self._rates = rates_by_card(cards) if rates is None else rates
         self._units = {pk: units_of(card) for pk, card in cards.items()}
         self._rows = {product.key: product for product in Product.objects.select_related("meter")}
         self._products = {key: product_terms(row) for key, row in self._rows.items()}
