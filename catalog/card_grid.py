@@ -106,7 +106,7 @@ def _cells(row: Mapping[str, Any], place: int, plan: Plan) -> dict[Any, Any]:
             cells[read_column(column)] = price_as_dict(parse_price(price))
         except PriceError as error:
             where = place_text(PRICE_FORM, error.path)
-            number = error.code in ("type", "value")
+            number = bool(where) and error.code in ("type", "value")
             said = "write a number, such as 0.002" if number else error.message
             plan.faults.append({"row": place, "column": column, "message": f"{where or 'Price'}: {said}."})
         except ValueError:
@@ -143,9 +143,11 @@ def _write(card: RateCard, product: Product, where: str, held: Held, stored: Map
         kept = max(before, key=lambda each: (each.starting_at is not None, each.starting_at), default=None)
         rate = Rate(rate_card=card, product=product, where=dict(parse_key(where)))
         rate.unit, rate.commit_price = (kept.unit, kept.commit_price) if kept else ("", None)
-    elif (rate.ending_before, price_as_dict(rate.parsed_price)) == (held.ending_before, held.price):
+    same_price = bool(held.id) and rate.parsed_price == parse_price(held.price)  # 0.50 is 0.5
+    if same_price and rate.ending_before == held.ending_before:
         return 0
-    rate.starting_at, rate.ending_before, rate.price = held.starting_at, held.ending_before, held.price
+    rate.starting_at, rate.ending_before = held.starting_at, held.ending_before
+    rate.price = rate.price if same_price else held.price
     rate.saved_with = frozenset(stored)
     try:
         rate.full_clean(validate_constraints=False)

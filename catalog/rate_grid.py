@@ -32,7 +32,7 @@ def planned(held: Sequence[Held], cells: Mapping[Start, Any]) -> list[Held]:
     known = {rate.starting_at: rate.id for rate in held}
     return [
         Held(known.get(start), start, _end(start, following, held), cells[start])
-        for start, following in zip(starts, [*starts[1:], None], strict=True)
+        for start, following in zip(starts, (*starts[1:], None), strict=False)
     ]
 
 

@@ -46,8 +46,8 @@ def effects(card: RateCard, rates: Mapping[str, list[Rate]], after: int = 0) -> 
     rows = list(
         BillingPeriod.objects.filter(contract__in=chosen, closed_at__isnull=False)
         .select_related("contract__customer", "contract__rate_card")
-        .order_by("contract", "-starting_at")
-        .distinct("contract")
+        .order_by("contract_id", "-starting_at")
+        .distinct("contract_id")
     )
     billed = _billed(rows)
     found: list[Effect] = []

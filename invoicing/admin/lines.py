@@ -97,10 +97,12 @@ def shown_unrated(unrated: Iterable[Mapping[str, Any]], contract: Contract) -> l
 
 
 def _rate_urls(references: Iterable[str]) -> dict[str, str]:
-    """`rate:812` -> the page of the rate card it is on."""
-    keys = [int(pk) for kind, _, pk in (each.partition(":") for each in set(references)) if kind == "rate"]
+    """`rate:812`, or `rate:812;override:0` -> the page of the rate card it is on."""
+    references = set(references)
+    keys = [int(pk) for kind, _, pk in (each.partition(";")[0].partition(":") for each in references) if kind == "rate"]
     found = Rate.objects.filter(pk__in=keys).values_list("pk", "rate_card")
-    return {f"rate:{pk}": reverse("admin:catalog_ratecard_change", args=[card]) for pk, card in found}
+    urls = {f"rate:{pk}": reverse("admin:catalog_ratecard_change", args=[card]) for pk, card in found}
+    return {each: urls[of] for each in references if (of := each.partition(";")[0]) in urls}
 
 
 def _urls(model: Any, url: str, keys: Iterable[str]) -> dict[str, str]:

@@ -113,7 +113,10 @@
 
     control(field, value, set, path, holder) {
       switch (field.kind) {
-        case "flag": return this.flag(field, value ?? field.default ?? false, set);
+        case "flag": return this.flag(field, value ?? field.default ?? false, (checked) => {
+          set(checked === (field.default ?? false) && holder[field.name] === undefined ? "" : checked);
+        });
+        case "scalar": return this.text(value, (text) => set(this.alike(text, value)), field);
         case "choice": return this.choice(field.options, value ?? field.default ?? "", (chosen) => {
           set(chosen === "" || (chosen === field.default && holder[field.name] === undefined) ? "" : chosen);
         });
@@ -124,6 +127,12 @@
         case "whole": return this.text(value, (text) => set(/^-?\d{1,15}$/.test(text) ? Number(text) : text), field);
         default: return this.text(value, set, field);
       }
+    }
+
+    // A number or a yes or no that is typed again is still one.
+    alike(text, before) {
+      if (typeof before === "number" && /^-?\d{1,15}$/.test(text)) return Number(text);
+      return typeof before === "boolean" && /^(true|false)$/.test(text) ? text === "true" : text;
     }
 
     text(value, set, field = {}) {

@@ -49,6 +49,7 @@
       if (price === null) delete row.cells[column];
       else row.cells[column] = { ...row.cells[column], price, text: text ?? describe(price) };
       faults = faults.filter((each) => each.row !== place || each.column !== column);
+      find("state").textContent = "";
     };
 
     const edit = (place, column) => {
@@ -218,7 +219,7 @@
       }
     };
 
-    find("add-column").addEventListener("click", () => {
+    find("add-column")?.addEventListener("click", () => {
       const day = find("day").value;
       if (!day) { find("day").focus(); find("state").textContent = "Choose the day first."; return; }
       find("state").textContent = "";
