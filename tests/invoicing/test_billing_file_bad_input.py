@@ -148,6 +148,15 @@ CASES: dict[str, tuple[Place, Any, str]] = {
     "a filter no meter splits by": (
         ("contracts", 0, "usage_filter"), {"planet": ["x"]}, "contracts[0].usage_filter.planet",
     ),
+    "a feature limited by no meter": (
+        ("contracts", 0, "entitlements", 2, "meter"), "gone", "contracts[0].entitlements[2].meter",
+    ),
+    "a feature that needs no balance there is": (
+        ("contracts", 0, "entitlements", 2, "balances", 0), "gone", "contracts[0].entitlements[2].balances[0]",
+    ),
+    "a feature's usage that no meter splits by": (
+        ("contracts", 0, "entitlements", 2, "where"), {"planet": "x"}, "contracts[0].entitlements[2].where.planet",
+    ),
     "a group value nobody prices": (
         ("contracts", 0, "overrides", 1, "scope", "where"), {"region": "eu"}, "contracts[0].overrides[1].scope.where",
     ),
