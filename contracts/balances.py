@@ -4,28 +4,53 @@ A commit has one balance per entry of its access schedule, a recurring commit or
 over has one of its own in the window after. What is left of a balance is its amount less what was drawn.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
 from catalog.money import ONE, ZERO, add, divide, multiply, round_amount, subtract
 from contracts.deal import EVERYTHING, Access, Commit, Credit, Deal, RecurringCommit, RecurringCredit, Rollover, Scope
 from contracts.proration import Calendar, Span, spans
+from contracts.shared_terms import SharedCommit, SharedFunds, may_draw
 from contracts.subscriptions import quantity_at
 from contracts.terms import Payer
 
 PREPAID, POSTPAID, CREDIT = "prepaid_commit", "postpaid_commit", "credit"
-Drawn = Mapping[tuple[str, str], Decimal]
+BalanceId = tuple[str, str, str]  # owner, key, segment
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What the ledger says of balances: what was drawn, what expired, and what rolled into those that follow one."""
+
+    drawn: dict[BalanceId, Decimal] = field(default_factory=dict)
+    expired: dict[BalanceId, Decimal] = field(default_factory=dict)
+    rolled_in: dict[BalanceId, Decimal] = field(default_factory=dict)
+
+
+NOTHING_POSTED = Posted()
+
+
+def of_contract(key: str) -> str:
+    """The owner of a contract's own balances."""
+    return f"contract:{key}"
+
+
+def of_customer(key: str) -> str:
+    """The owner of balances that contracts share."""
+    return f"customer:{key}"
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
     """An amount that may be used in a window `[starting_at, ending_before)`; None stands for no bound.
 
-    `key` is the commit's or credit's, `segment` tells its windows apart. `amount` is the original amount, None for what
-    rolls over from the balance `rolls_from`: it is known when that window ends. `drawn` was drawn before this
-    statement. `cost_basis` is what a unit of it cost the customer, `committed` what a postpaid commit is trued up to.
+    `owner` is the contract or customer it belongs to, `key` the commit's or credit's, `segment` tells its windows
+    apart. `amount` is the original amount; for what rolls over from the balance `rolls_from` it is None until that
+    window has ended. `drawn` was drawn before this statement. `cost_basis` is what a unit of it cost the customer,
+    `committed` what a postpaid commit is trued up to. `contracts` is how many may draw on it (None: all there are),
+    `billed_by` the one that bills a shared one.
     """
 
     key: str
@@ -44,13 +69,15 @@ class Balance:
     overage_multiplier: Decimal | None = None
     committed: Decimal = ZERO
     rollover: Rollover | None = None
-    rolls_from: str | None = None
-    contracts: int = 1
+    rolls_from: BalanceId | None = None
+    owner: str = ""
+    contracts: int | None = 1
     shared: bool = False
+    billed_by: str = ""
 
     @property
-    def id(self) -> tuple[str, str]:
-        return self.key, self.segment
+    def id(self) -> BalanceId:
+        return self.owner, self.key, self.segment
 
     @property
     def payer(self) -> Payer:
@@ -63,7 +90,7 @@ class Balance:
 
 
 def balances_of(
-    deal: Deal, calendar: Calendar, currency: str, until: datetime, drawn: Drawn | None = None
+    deal: Deal, calendar: Calendar, currency: str, until: datetime, posted: Posted = NOTHING_POSTED, owner: str = ""
 ) -> list[Balance]:
     """Every balance of a deal whose window starts before `until`, with what was drawn from it already."""
     found: list[Balance] = []
@@ -73,8 +100,48 @@ def balances_of(
         found += _of_schedule(credit, CREDIT)
     for recurring in (*deal.recurring_credits, *deal.recurring_commits):
         found += _of_recurring(recurring, deal, calendar, currency, until)
-    started = [each for each in found if each.starting_at is None or each.starting_at < until]
-    return [replace(each, drawn=(drawn or {}).get(each.id, ZERO)) for each in started]
+    # Nothing rolls over past the end of the contract but into the one that renews it.
+    end = calendar.ending_before
+    kept = [each for each in found if each.rolls_from is None or end is None or starts_before(each, end)]
+    return settled([owned(each, owner) for each in kept if starts_before(each, until)], posted)
+
+
+def shared_balances(funds: SharedFunds, owner: str, until: datetime, contract: tuple[str, str] | None) -> list[Balance]:
+    """Every balance of a customer's funds whose window starts before `until`: of all of them, or of those that a
+    contract (its key and currency) may draw on. What was drawn is not known yet.
+    """
+    found: list[Balance] = []
+    for term in funds.terms:
+        if contract is not None and not may_draw(term, *contract):
+            continue
+        windows = _of_commit(term) if isinstance(term, SharedCommit) else _of_schedule(term, CREDIT)
+        biller = term.billed_by or "" if isinstance(term, SharedCommit) else ""
+        count = len(term.contracts) or None
+        found += [replace(each, contracts=count, shared=True, billed_by=biller) for each in windows]
+    return [owned(each, owner) for each in found if starts_before(each, until)]
+
+
+def owned(balance: Balance, owner: str) -> Balance:
+    source = balance.rolls_from
+    return replace(balance, owner=owner, rolls_from=None if source is None else (owner, *source[1:]))
+
+
+def starts_before(balance: Balance, until: datetime) -> bool:
+    return balance.starting_at is None or balance.starting_at < until
+
+
+def settled(balances: Iterable[Balance], posted: Posted) -> list[Balance]:
+    """Balances with what the ledger says of them. What has rolled over is an amount like any other; a window that
+    expired has nothing left, whatever is found out later.
+    """
+    return [
+        replace(
+            each,
+            amount=posted.rolled_in.get(each.id, each.amount),
+            drawn=add([posted.drawn.get(each.id, ZERO), posted.expired.get(each.id, ZERO)]),
+        )
+        for each in balances
+    ]
 
 
 def rolled_over(rollover: Rollover, original: Decimal, remaining: Decimal, currency: str, unit: str = "") -> Decimal:
@@ -150,7 +217,7 @@ def _rollover_of(balance: Balance, ending_before: datetime | None) -> Iterator[B
             amount=None,
             starting_at=balance.ending_before,
             ending_before=ending_before,
-            rolls_from=balance.segment,
+            rolls_from=balance.id,
         )
 
 
@@ -214,22 +281,22 @@ def _edges(recurring: RecurringCredit, calendar: Calendar, start: datetime, coun
     return edge
 
 
-def left_at_start(balances: Sequence[Balance], until: datetime, currency: str) -> dict[tuple[str, str], Decimal]:
+def left_at_start(balances: Sequence[Balance], until: datetime, currency: str) -> dict[BalanceId, Decimal]:
     """What is left of each balance before a statement that starts at `until`; what rolled over by then has moved."""
-    left: dict[tuple[str, str], Decimal] = {}
-    for balance in sorted(balances, key=lambda each: (each.rolls_from is not None, each.segment)):
-        if balance.rolls_from is None:
-            left[balance.id] = max(subtract(balance.amount or ZERO, balance.drawn), ZERO)
+    left: dict[BalanceId, Decimal] = {}
     for balance in balances:
-        if balance.rolls_from is not None and balance.starting_at is not None and balance.starting_at <= until:
+        if balance.amount is not None:
+            left[balance.id] = max(subtract(balance.amount, balance.drawn), ZERO)
+    for balance in balances:
+        if balance.amount is None and balance.starting_at is not None and balance.starting_at <= until:
             roll(balance, balances, left, currency)
             left[balance.id] = max(subtract(left[balance.id], balance.drawn), ZERO)
     return left
 
 
-def roll(balance: Balance, balances: Iterable[Balance], left: dict[tuple[str, str], Decimal], currency: str) -> Decimal:
+def roll(balance: Balance, balances: Iterable[Balance], left: dict[BalanceId, Decimal], currency: str) -> Decimal:
     """Move what rolls over into its balance; the rest of the ended window expires."""
-    source = next(each for each in balances if each.id == (balance.key, balance.rolls_from))
+    source = next(each for each in balances if each.id == balance.rolls_from)
     moved = ZERO
     if balance.rollover is not None:
         moved = rolled_over(balance.rollover, source.amount or ZERO, left[source.id], currency, balance.unit)

@@ -342,9 +342,12 @@ Entitlement = Switch | Setting | Allowance
 
 
 class Deal(Document, frozen=True, kw_only=True):
-    """Everything negotiated with a customer beyond the rate card."""
+    """Everything negotiated with a customer beyond the rate card. `usage_customers` are customers below it whose usage
+    this contract bills too.
+    """
 
     usage_filter: dict[str, tuple[str, ...]] = {}
+    usage_customers: tuple[Key, ...] = ()
     commits: tuple[Commit, ...] = ()
     credits: tuple[Credit, ...] = ()
     recurring_credits: tuple[RecurringCredit, ...] = ()
@@ -375,6 +378,7 @@ class ContractDocument(Deal, frozen=True, kw_only=True):
     key: Key
     name: str = ""
     customer: Key
+    renews: Key | None = None
     rate_card: Key
     starting_at: Instant
     ending_before: Instant | None = None

@@ -16,7 +16,7 @@ from billing_project.decimals import plain
 from catalog.bands import bands, quantity_for
 from catalog.group_values import group_key
 from catalog.money import ONE, ZERO, add, divide, multiply, negate, subtract, whole_units
-from contracts.balances import POSTPAID, Balance, left_at_start, roll
+from contracts.balances import POSTPAID, Balance, BalanceId, left_at_start, roll
 from contracts.lines import Line, Payable, Pricing, parts_of, rounded
 from contracts.rating import priced_line
 from contracts.scopes import covers, products_named
@@ -34,6 +34,11 @@ class Draw(Struct, frozen=True):
     kind: str
     amount: Decimal
     line: Line
+    owner: str = ""
+
+    @property
+    def id(self) -> BalanceId:
+        return self.owner, self.balance, self.segment
 
 
 def burn_down_order(balance: Balance) -> tuple[object, ...]:
@@ -49,10 +54,12 @@ def burn_down_order(balance: Balance) -> tuple[object, ...]:
         len(balance.scope.where),
         balance.ending_before or NEVER,
         balance.starting_at or ALWAYS,
-        balance.contracts,
+        balance.contracts is None,
+        balance.contracts or 0,
         balance.shared,
         balance.key,
         balance.segment,
+        balance.owner,
     )
 
 
@@ -142,7 +149,7 @@ def _pay_one(payable: Payable, purse: Purse, draws: list[Draw]) -> list[Payable]
 
 
 def _draw(balance: Balance, covered: Payable) -> Draw:
-    return Draw(balance.key, balance.segment, balance.kind, covered.net, covered.line)
+    return Draw(balance.key, balance.segment, balance.kind, covered.net, covered.line, balance.owner)
 
 
 def draw_line(draw: Draw, name: str) -> Line:

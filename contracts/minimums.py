@@ -38,11 +38,15 @@ def minimum_lines(minimums: Sequence[Minimum], charges: Iterable[Payable], perio
     return lines
 
 
-def true_up_lines(purse: Purse, period: Period, currency: str) -> Iterator[Line]:
-    """What is missing to postpaid commits whose window ends with this period or in it."""
+def true_up_lines(purse: Purse, period: Period, currency: str, contract: str) -> Iterator[Line]:
+    """What is missing to postpaid commits whose window ends with this period or in it; of those that contracts share,
+    to the ones that this contract bills.
+    """
     for balance in purse.balances:
         ends = balance.ending_before
         if balance.kind != POSTPAID or ends is None or not period.starting_at < ends <= period.ending_before:
+            continue
+        if balance.shared and balance.billed_by != contract:
             continue
         drawn = subtract(balance.amount or Decimal(0), purse.left[balance.id])
         amount = missing(balance.committed, drawn, currency)

@@ -6,7 +6,7 @@ stands on one scheduled invoice.
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -17,6 +17,7 @@ from contracts.lines import Line, Payable
 from contracts.products import ProductTerms
 from contracts.proration import spans
 from contracts.rating import Unrated
+from contracts.shared_terms import SharedCommit
 from contracts.subscription_lines import Fees, advance_fees
 from meters.periods import Period, local_midnight
 
@@ -83,9 +84,17 @@ def _charge(fees: Fees, charge: Charge, period: Period) -> Payable:
 
 
 def _purchases(fees: Fees) -> Iterator[tuple[datetime, Payable]]:
-    for commit in fees.deal.commits:
+    for commit in (*fees.deal.commits, *fees.shared):
         for bill in commit.invoices if commit.kind == "prepaid" else ():
-            yield bill.at, _purchase(fees, commit.key, commit.name or commit.key, "", bill.amount, _day(fees, bill.at))
+            line = _purchase(fees, commit.key, commit.name or commit.key, "", bill.amount, _day(fees, bill.at))
+            yield bill.at, _of_customer(line) if isinstance(commit, SharedCommit) else line
+
+
+def _of_customer(payable: Payable) -> Payable:
+    """The purchase of a shared commit: a commit of the contract may have the same key."""
+    key = payable.line.product
+    line = replace(payable.line, source=f"commit {key} of the customer", rate=f"shared-commit:{key}")
+    return replace(payable, line=line)
 
 
 def _recurring_purchases(fees: Fees, until: datetime) -> Iterator[tuple[datetime, Payable]]:

@@ -13,6 +13,7 @@ from contracts.lines import Payable, Pricing, rounded
 from contracts.products import ProductTerms
 from contracts.proration import Calendar, share
 from contracts.rating import Unrated, priced_line
+from contracts.shared_terms import SharedCommit
 from contracts.subscriptions import Step, billed_at, steps
 from contracts.terms import Rate, agreed_price, effective_rate, priced_by
 from meters.periods import Period
@@ -20,13 +21,14 @@ from meters.periods import Period
 
 @dataclass(frozen=True, slots=True)
 class Fees:
-    """What recurring and scheduled fees depend on."""
+    """What recurring and scheduled fees depend on; `shared` are the commits of customers that this contract bills."""
 
     deal: Deal
     calendar: Calendar
     currency: str
     products: Mapping[str, ProductTerms]
     rates: Mapping[str, Sequence[Rate]]
+    shared: tuple[SharedCommit, ...] = ()
 
 
 def arrears_fees(fees: Fees, period: Period) -> tuple[list[Payable], list[Unrated]]:

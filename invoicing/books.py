@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 
 from billing_project.decimals import plain
 from billing_project.fields import ExactField
-from contracts.models import BillingPeriod, LedgerEntry
+from contracts.models import BillingPeriod, Contract, LedgerEntry
 from invoicing.models import FROZEN, CreditNote, Invoice, InvoiceLine, NumberSeries, Payment, Status
 from meters.recount import find_drift
 
@@ -76,13 +76,36 @@ def numbers_have_no_gaps() -> Iterator[str]:
 
 def balances_are_not_negative() -> Iterator[str]:
     """No window of a commit or credit is drawn below zero at any moment."""
-    left: dict[tuple[int, str, str], Decimal] = {}
-    entries = LedgerEntry.objects.order_by("pk").values_list("pk", "contract", "balance", "segment", "amount")
-    for pk, contract, balance, segment, amount in entries.iterator():
-        place = (contract, balance, segment)
+    left: dict[tuple[int | None, int, str, str], Decimal] = {}
+    entries = LedgerEntry.objects.order_by("pk")
+    names = ("pk", "contract", "customer", "balance", "segment", "amount")
+    for pk, contract, customer, balance, segment, amount in entries.values_list(*names).iterator():
+        place = (contract, customer, balance, segment)
         left[place] = left.get(place, ZERO) + amount
         if left[place] < ZERO:
-            yield f"Ledger entry {pk}: it takes {balance} of contract {contract} to {plain(left[place])}."
+            owner = f"customer {customer}" if contract is None else f"contract {contract}"
+            yield f"Ledger entry {pk}: it takes {balance} of {owner} to {plain(left[place])}."
+
+
+def nothing_is_lost_in_a_rollover() -> Iterator[str]:
+    """What rolls out of windows of a commit or credit rolls into others of the same customer."""
+    rolled = LedgerEntry.objects.filter(kind=LedgerEntry.Kind.ROLLOVER).values("customer__key", "balance")
+    for row in rolled.annotate(total=Sum("amount")).exclude(total=0).order_by("customer__key", "balance"):
+        key, customer, more = row["balance"], row["customer__key"], plain(row["total"])
+        yield f"Commit or credit {key} of customer {customer}: {more} more rolled in than out."
+
+
+def usage_is_billed_once() -> Iterator[str]:
+    """No contract bills usage of a customer below that another contract bills in the same time."""
+    for contract in Contract.objects.filter(bills_all_usage=True, deal__has_key="usage_customers").iterator():
+        named = contract.deal["usage_customers"]
+        others = Contract.objects.filter(bills_all_usage=True).exclude(pk=contract.pk)
+        others = others.filter(Q(customer__key__in=named) | Q(deal__usage_customers__has_any_keys=named))
+        others = others.filter(Q(ending_before__isnull=True) | Q(ending_before__gt=contract.starting_at))
+        if contract.ending_before:
+            others = others.filter(starting_at__lt=contract.ending_before)
+        for other in others:
+            yield f"Contracts {contract} and {other} bill the usage of the same customer in the same time."
 
 
 def draws_are_posted() -> Iterator[str]:
@@ -144,4 +167,6 @@ INVARIANTS: dict[str, Callable[[], Iterator[str]]] = {
     "Draws of issued invoices are posted": draws_are_posted,
     "Draws of voided invoices are returned": voided_draws_are_returned,
     "Payments and credit notes add up": what_is_paid_adds_up,
+    "Nothing is lost in a rollover": nothing_is_lost_in_a_rollover,
+    "Usage of a customer is billed by one contract": usage_is_billed_once,
 }

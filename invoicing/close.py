@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from billing_project.rows import update_rows
 from contracts.billing_periods import write_periods
-from contracts.models import BillingPeriod, Contract, Standing
+from contracts.models import BillingPeriod, Contract, Families, Standing
 from invoicing.auto_approval import auto_approve
 from invoicing.draft_rows import write_anew, write_drafts
 from invoicing.drafts import build, current
@@ -165,5 +165,17 @@ def rebuild(invoices: list[Invoice]) -> None:
     must be locked.
     """
     now = current(invoices)
+    _address(invoices)
     rebuilt = [(invoice, now[invoice.pk]) for invoice in invoices]
     write_anew(rebuilt, flags_of(rebuilt))
+
+
+def _address(invoices: list[Invoice]) -> None:
+    """Address open invoices to whoever pays now."""
+    families = Families(invoice.contract.customer for invoice in invoices)
+    for invoice in invoices:
+        payer = families.payer(invoice.customer_id).pk
+        wanted = None if payer == invoice.customer_id else payer
+        if invoice.payer_id != wanted:
+            invoice.payer_id = wanted
+            invoice.save(update_fields=["payer"])

@@ -11,7 +11,7 @@ from billing_project.rows import copy_rows, take_ids, update_rows
 from catalog.documents import written_out
 from catalog.price_format import price_as_dict
 from catalog.prices import Price
-from contracts.models import BillingPeriod, Contract
+from contracts.models import BillingPeriod, Contract, Customer
 from invoicing.models import Invoice, InvoiceLine
 from invoicing.statement import Line, Statement
 
@@ -20,7 +20,7 @@ UNRATED = "Some usage has no rate: add one to the rate card."
 
 TOTALS = ("subtotal", "discount", "credits_applied", "tax", "already_invoiced", "total")
 STATEMENT_FIELDS = ("currency", *TOTALS, "unrated", "draws", "attention")
-ABOUT = ("kind", "customer", "contract", "period", "scheduled_at", "starting_at", "ending_before", "net_days")
+ABOUT = ("kind", "customer", "payer", "contract", "period", "scheduled_at", "starting_at", "ending_before", "net_days")
 # A line's own fields that have a column of the same name, and those that are written in another form.
 PLAIN = (
     *("kind", "product", "name", "meter", "aggregation", "events", "quantity", "billed_quantity", "prior_quantity"),
@@ -35,12 +35,15 @@ _plain = attrgetter(*PLAIN)
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A statement, and what it is for: a billing period, or the fees due at an instant."""
+    """A statement, and what it is for: a billing period, or the fees due at an instant. `payer` is whom the invoice is
+    addressed to, if not the customer.
+    """
 
     contract: Contract
     statement: Statement
     period: BillingPeriod | None = None
     scheduled_at: datetime | None = None
+    payer: Customer | None = None
 
 
 def draft_invoice(built: Built) -> Invoice:
@@ -49,6 +52,7 @@ def draft_invoice(built: Built) -> Invoice:
     invoice = Invoice(
         kind=statement.kind,
         customer=contract.customer,
+        payer=built.payer,
         contract=contract,
         period=built.period,
         scheduled_at=built.scheduled_at,
@@ -58,6 +62,13 @@ def draft_invoice(built: Built) -> Invoice:
     )
     _set_statement(invoice, statement)
     return invoice
+
+
+def bill_to(invoice: Invoice) -> dict[str, str]:
+    """Whom an invoice is addressed to, and for whom if that is another."""
+    payer = invoice.paid_by
+    found = {name: getattr(payer, name) for name in ("name", "address", "email", "tax_id")}
+    return found if payer == invoice.customer else {**found, "on_behalf_of": invoice.customer.name}
 
 
 def draft_line(invoice: Invoice, position: int, line: Line) -> InvoiceLine:
@@ -91,7 +102,9 @@ def write_anew(invoices: Sequence[tuple[Invoice, Statement]], flags: Mapping[int
 
 
 def same_as_written(invoice: Invoice, statement: Statement) -> bool:
-    """Whether the stored lines are what the statement says now."""
+    """Whether the stored lines and draws are what the statement says now."""
+    if [_drawn(draw) for draw in invoice.draws] != [_drawn(draw) for draw in _draws(statement)]:
+        return False
     expected = [_comparable(draft_line(invoice, i, line)) for i, line in enumerate(statement.lines, start=1)]
     return expected == [_comparable(line) for line in invoice.lines.order_by("position")] and len(
         invoice.unrated
@@ -106,6 +119,25 @@ def _comparable(line: InvoiceLine) -> dict[str, Any]:
     }
 
 
+def _drawn(draw: dict[str, Any]) -> tuple[str, ...]:
+    """What of a draw says from which balance it takes how much; drafts of old do not name the owner."""
+    return draw.get("owner") or "", draw["balance"], draw["segment"], draw["amount"]
+
+
+def _draws(statement: Statement) -> list[dict[str, Any]]:
+    return [
+        {
+            "owner": draw.owner,
+            "balance": draw.balance,
+            "segment": draw.segment,
+            "kind": draw.kind,
+            "amount": plain(draw.amount),
+            "position": draw.position,
+        }
+        for draw in statement.draws
+    ]
+
+
 def _set_statement(invoice: Invoice, statement: Statement) -> None:
     # The currency comes first: the amounts take theirs from it.
     for name, value in zip(STATEMENT_FIELDS, _statement_values(statement), strict=True):
@@ -117,6 +149,7 @@ def _about(built: Built) -> tuple[Any, ...]:
     return (
         built.statement.kind,
         contract.customer_id,
+        built.payer.pk if built.payer else None,
         contract.pk,
         built.period.pk if built.period else None,
         built.scheduled_at,
@@ -134,16 +167,7 @@ def _statement_values(statement: Statement) -> tuple[Any, ...]:
             {"product": row.product, "group": dict(row.group), "quantity": plain(row.quantity)}
             for row in statement.unrated
         ],
-        [
-            {
-                "balance": draw.balance,
-                "segment": draw.segment,
-                "kind": draw.kind,
-                "amount": plain(draw.amount),
-                "position": draw.position,
-            }
-            for draw in statement.draws
-        ],
+        _draws(statement),
         _attention(statement),
     )
 

@@ -1,13 +1,13 @@
 """Statements of billing periods and due fees as they are now, from the terms and the usage there is."""
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from catalog.money import ZERO, add
-from contracts.balances import Drawn
+from catalog.money import add
+from contracts.balances import BalanceId, of_contract
 from contracts.billing_periods import period_at
 from contracts.models import BillingPeriod, Contract
 from contracts.scheduled import Due
@@ -20,7 +20,7 @@ from invoicing.statement import Statement, StatementInputs, build_scheduled, bui
 from meters.periods import Period
 
 USAGE_FIRST, THEN_FEES = 0, 1
-Place = tuple[datetime, int]
+Place = tuple[datetime, int, bool, str]
 
 
 def statements(periods: Sequence[BillingPeriod]) -> list[Statement]:
@@ -35,78 +35,94 @@ def build(
     leaving_out: Sequence[int] = (),
     terms: Terms | None = None,
 ) -> list[Built]:
-    """Build statements in order of time within each contract: the earlier ones draw from its balances first.
+    """Build statements in order of time, then of the contract's key: the earlier ones draw from balances first.
 
     What open invoices draw counts as drawn for those that come after them, but for the invoices in `leaving_out`
     and the ones of the periods themselves. `terms` are those of all their contracts, where they were read before.
     """
     terms = terms or Terms([*(period.contract for period in periods), *(each.contract for each in fees)])
-    pending = _Pending(periods, fees, leaving_out)
+    pending = _Pending(terms, [period.pk for period in periods], leaving_out)
     added = added_lines({period.contract_id for period in periods} | {each.contract.pk for each in fees})
     inputs = {
         period.pk: replace(found, added=added.get(period.pk, ()))
         for period, found in zip(periods, gather(periods, terms), strict=True)
     }
-    work: list[tuple[int, Place, BillingPeriod | DueFees]] = [
-        *((period.contract_id, (period.ending_before, USAGE_FIRST), period) for period in periods),
-        *((each.contract.pk, (each.at, THEN_FEES), each) for each in fees),
+    work: list[tuple[Place, BillingPeriod | DueFees]] = [
+        *((pending.place(period.contract.key, period.ending_before, None), period) for period in periods),
+        *((pending.place(each.contract.key, each.at, each.at), each) for each in fees),
     ]
     built: list[Built] = []
-    for contract, place, item in sorted(work, key=lambda one: one[:2]):
-        drawn = pending.before(contract, place)
+    for place, item in sorted(work, key=lambda one: one[0]):
+        contract = item.contract
+        payer = terms.balances.payer(contract)
         if isinstance(item, BillingPeriod):
-            statement = build_statement(_drawn_too(inputs[item.pk], drawn))
-            built.append(Built(item.contract, statement, period=item))
+            statement = build_statement(pending.drawn_from(contract, inputs[item.pk], place))
+            built.append(Built(contract, statement, period=item, payer=payer))
         else:
-            fee_inputs = terms.inputs(item.contract, item.due.period, drawn)
-            fee_inputs = replace(fee_inputs, added=added.get((contract, item.at), ()))
-            statement = build_scheduled(fee_inputs, item.due)
-            built.append(Built(item.contract, statement, scheduled_at=item.at))
-        pending.add(contract, place, statement)
+            bare = replace(terms.inputs(contract, item.due.period), added=added.get((contract.pk, item.at), ()))
+            statement = build_scheduled(pending.drawn_from(contract, bare, place), item.due)
+            built.append(Built(contract, statement, scheduled_at=item.at, payer=payer))
+        pending.add(contract, statement)
     return built
 
 
 class _Pending:
-    """What statements that are not issued draw from balances, by contract and place in time."""
+    """What statements that are not issued draw from balances, summed up in the order of their places.
 
-    def __init__(self, periods: Sequence[BillingPeriod], fees: Sequence[DueFees], leaving_out: Sequence[int]) -> None:
-        self._draws: dict[int, list[tuple[Place, tuple[str, str], Decimal]]] = defaultdict(list)
-        contracts = {period.contract_id for period in periods} | {each.contract.pk for each in fees}
-        rows = Invoice.objects.filter(contract__in=contracts, status__in=OPEN).exclude(draws=[])
-        rows = rows.exclude(pk__in=leaving_out).exclude(period__in=[period.pk for period in periods])
-        for row in rows.values("contract", "ending_before", "scheduled_at", "draws"):
-            at = row["scheduled_at"]
-            place = (at, THEN_FEES) if at else (row["ending_before"], USAGE_FIRST)
-            for draw in row["draws"]:
-                self._draws[row["contract"]].append(
-                    (place, (draw["balance"], draw["segment"]), Decimal(draw["amount"]))
-                )
+    Many contracts may draw on one balance: those of the statements being built, and those with invoices still open.
+    """
 
-    def before(self, contract: int, place: Place) -> Drawn:
-        drawn: dict[tuple[str, str], Decimal] = {}
-        for at, balance, amount in self._draws[contract]:
-            if at < place:
-                drawn[balance] = add([drawn.get(balance, ZERO), amount])
-        return drawn
+    def __init__(self, terms: Terms, periods: Sequence[int], leaving_out: Sequence[int]) -> None:
+        self._last = terms.balances.billers()
+        self._drawn: dict[BalanceId, Decimal] = defaultdict(Decimal)
+        self._waiting: deque[tuple[Place, BalanceId, Decimal]] = deque()
+        rows = Invoice.objects.filter(terms.balances.rivals(), status__in=OPEN).exclude(draws=[])
+        rows = rows.exclude(pk__in=leaving_out).exclude(period__in=periods)
+        found: list[tuple[Place, BalanceId, Decimal]] = []
+        for row in rows.values("contract__key", "ending_before", "scheduled_at", "draws"):
+            contract = row["contract__key"]
+            place = self.place(contract, row["scheduled_at"] or row["ending_before"], row["scheduled_at"])
+            found += [(place, drawn_balance(draw, contract), Decimal(draw["amount"])) for draw in row["draws"]]
+        self._waiting.extend(sorted(found))
 
-    def add(self, contract: int, place: Place, statement: Statement) -> None:
+    def place(self, contract: str, at: datetime, scheduled_at: datetime | None) -> Place:
+        """Where a statement stands among all: time first. Who trues up for others comes after them."""
+        return at, USAGE_FIRST if scheduled_at is None else THEN_FEES, contract in self._last, contract
+
+    def drawn_from(self, contract: Contract, inputs: StatementInputs, place: Place) -> StatementInputs:
+        """The inputs of the statement at a place, with what those before it draw."""
+        while self._waiting and self._waiting[0][0] < place:
+            _, balance, amount = self._waiting.popleft()
+            self._drawn[balance] = add([self._drawn[balance], amount])
+        balances = [
+            replace(each, drawn=add([each.drawn, self._drawn[_seen_by(contract, each.id)]])) for each in inputs.balances
+        ]
+        return replace(inputs, balances=tuple(balances))
+
+    def add(self, contract: Contract, statement: Statement) -> None:
         for draw in statement.draws:
-            self._draws[contract].append((place, (draw.balance, draw.segment), draw.amount))
+            balance = _seen_by(contract, draw.id)
+            self._drawn[balance] = add([self._drawn[balance], draw.amount])
 
 
-def _drawn_too(inputs: StatementInputs, drawn: Drawn) -> StatementInputs:
-    if not drawn:
-        return inputs
-    balances = [replace(each, drawn=add([each.drawn, drawn.get(each.id, ZERO)])) for each in inputs.balances]
-    return replace(inputs, balances=tuple(balances))
+def _seen_by(contract: Contract, balance: BalanceId) -> BalanceId:
+    """A shadow's draws on shared balances count for itself only."""
+    owner, key, segment = balance
+    return (f"{of_contract(contract.key)} {owner}", key, segment) if contract.shadow else balance
+
+
+def drawn_balance(draw: Mapping[str, str], contract: str) -> BalanceId:
+    """The balance of a draw that is stored with an invoice; older ones do not say whose it is."""
+    return draw.get("owner") or of_contract(contract), draw["balance"], draw["segment"]
 
 
 def accrued(period: BillingPeriod, instants: Sequence[datetime]) -> list[StatementInputs]:
     """What the statement of a period depends on with its usage before each instant."""
-    place = (period.ending_before, USAGE_FIRST)
-    drawn = _Pending([period], (), ()).before(period.contract_id, place)
-    inputs = gather([period] * len(instants), Terms([period.contract]), instants)
-    return [_drawn_too(each, drawn) for each in inputs]
+    contract, terms = period.contract, Terms([period.contract])
+    pending = _Pending(terms, [period.pk], ())
+    place = pending.place(contract.key, period.ending_before, None)
+    inputs = gather([period] * len(instants), terms, instants)
+    return [pending.drawn_from(contract, each, place) for each in inputs]
 
 
 def live_statement(contract: Contract, at: datetime) -> Statement | None:

@@ -1,20 +1,19 @@
 """Gathering what statements depend on: a fixed number of queries for any number of contracts and periods."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from django.db.models import Sum
-
 from catalog.models import Product
 from catalog.money import ZERO, add
 from catalog.prices import Price, looks_at_each_event
-from contracts.balances import Drawn, balances_of
+from contracts.balances import BalanceId
 from contracts.catalog_terms import product_terms, rates_by_card, units_of
 from contracts.deal import Deal, Overwrite
-from contracts.models import BillingPeriod, Contract, CustomerKey, LedgerEntry
+from contracts.models import BillingPeriod, Contract, CustomerKey
+from contracts.open_balances import OpenBalances
 from contracts.products import ProductTerms
 from contracts.scopes import covers_product
 from contracts.subscription_lines import Fees
@@ -28,7 +27,6 @@ from meters.periods import Period, cut
 from meters.slices import accrued_part, measured_periods
 
 CardRates = Mapping[int, Mapping[str, Sequence[Rate]]]
-DRAWING = ("draw", "void_return", "manual")
 
 
 class Terms:
@@ -49,14 +47,13 @@ class Terms:
         self._products = {key: product_terms(row) for key, row in self._rows.items()}
         self._deals = {pk: contract.parsed_deal for pk, contract in self._contracts.items()}
         self._sold = {pk: self._products_of(contract) for pk, contract in self._contracts.items()}
-        self._keys = _customer_keys({contract.customer_id for contract in self._contracts.values()})
-        self._drawn = _posted_draws(self._contracts, drawn_before)
+        self._keys = _customer_keys(self._contracts.values(), self._deals)
+        self.balances = OpenBalances(self._contracts.values(), self._deals, drawn_before)
 
-    def inputs(self, contract: Contract, period: Period, pending: Drawn | None = None) -> StatementInputs:
-        """Everything but the usage. `pending` was drawn by statements that are not issued yet."""
+    def inputs(self, contract: Contract, period: Period) -> StatementInputs:
+        """Everything but the usage. Tax is that of whom the invoice is addressed to."""
         deal = self._deals[contract.pk]
-        drawn = _sum_of(self._drawn.get(contract.pk, {}), pending or {})
-        rate = contract.customer.tax_rate
+        rate = (self.balances.payer(contract) or contract.customer).tax_rate
         return StatementInputs(
             contract=contract.key,
             customer=contract.customer.key,
@@ -67,9 +64,10 @@ class Terms:
             usage=(),
             deal=deal,
             calendar=contract.calendar,
-            balances=tuple(balances_of(deal, contract.calendar, contract.currency, period.ending_before, drawn)),
+            balances=tuple(self.balances.of(contract, period.ending_before)),
             units=self._units[contract.rate_card_id],
             tax=Tax(rate) if rate else None,
+            shared_commits=self.balances.shared_commits(contract),
         )
 
     def fees(self, contract: Contract) -> Fees:
@@ -80,6 +78,7 @@ class Terms:
             contract.currency,
             {product.key: product for product in self._sold[contract.pk]},
             self._rates[contract.rate_card_id],
+            self.balances.shared_commits(contract),
         )
 
     def requests(
@@ -100,7 +99,7 @@ class Terms:
                 request = UsageRequest(
                     key=first_key + len(asked),
                     meter=meter,
-                    customer_keys=self._keys[contract.customer_id],
+                    customer_keys=self._keys[contract.pk],
                     period=measured,
                     group_by=product.group_by,
                     where=where,
@@ -165,6 +164,12 @@ def _threshold_invoices(periods: Sequence[BillingPeriod]) -> dict[int, list[Earl
     return found
 
 
+def drawn_too(inputs: StatementInputs, drawn: Mapping[BalanceId, Decimal]) -> StatementInputs:
+    """The inputs of a statement after others drew from the same balances."""
+    balances = [replace(each, drawn=add([each.drawn, drawn.get(each.id, ZERO)])) for each in inputs.balances]
+    return replace(inputs, balances=tuple(balances))
+
+
 def _answers(asked: Sequence[Asked]) -> dict[int, list[SliceUsage]]:
     values = event_values([each.request for each in asked if each.by_event])
     answers: dict[int, list[SliceUsage]] = defaultdict(list)
@@ -197,25 +202,18 @@ def _overwritten(product: ProductTerms, deal: Deal) -> Iterable[Price]:
             yield each.price
 
 
-def _customer_keys(customers: Iterable[int]) -> dict[int, tuple[str, ...]]:
-    keys: dict[int, list[str]] = defaultdict(list)
-    for customer, key in CustomerKey.objects.filter(customer__in=set(customers)).values_list("customer", "key"):
+def _customer_keys(contracts: Collection[Contract], deals: Mapping[int, Deal]) -> dict[int, tuple[str, ...]]:
+    """By contract, the keys of the customers whose usage it bills: its own, and those below that it names."""
+    named = {key for deal in deals.values() for key in deal.usage_customers}
+    rows = CustomerKey.objects.filter(customer__in={each.customer_id for each in contracts})
+    if named:
+        rows = rows | CustomerKey.objects.filter(customer__key__in=named)
+    keys: dict[str, list[str]] = defaultdict(list)
+    for customer, key in rows.values_list("customer__key", "key"):
         keys[customer].append(key)
-    return {customer: tuple(sorted(keys[customer])) for customer in customers}
-
-
-def _posted_draws(contracts: Iterable[int], before: datetime | None) -> dict[int, dict[tuple[str, str], Decimal]]:
-    """What issued invoices drew, by contract and balance."""
-    drawn: dict[int, dict[tuple[str, str], Decimal]] = defaultdict(dict)
-    entries = LedgerEntry.objects.filter(contract__in=list(contracts), kind__in=DRAWING)
-    if before is not None:
-        entries = entries.filter(at__lt=before)
-    for row in entries.values("contract", "balance", "segment").annotate(total=Sum("amount")).order_by():
-        drawn[row["contract"]][row["balance"], row["segment"]] = -row["total"]
-    return drawn
-
-
-def _sum_of(drawn: Drawn, pending: Drawn) -> dict[tuple[str, str], Decimal]:
-    if not pending:
-        return dict(drawn)
-    return {each: add([drawn.get(each, ZERO), pending.get(each, ZERO)]) for each in {*drawn, *pending}}
+    return {
+        each.pk: tuple(
+            sorted(key for name in (each.customer.key, *deals[each.pk].usage_customers) for key in keys[name])
+        )
+        for each in contracts
+    }

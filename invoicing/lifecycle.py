@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from billing_project.errors import ConflictError, RuleError
-from contracts.ledger import post, post_ends, post_starts
-from contracts.models import Customer, LedgerEntry
+from contracts.balances import of_contract, of_customer
+from contracts.models import Contract, Families, below, lock_families
+from contracts.windows import MOMENT, Windows
+from invoicing.billed import how_far_billed
 from invoicing.close import rebuild
-from invoicing.draft_rows import same_as_written
-from invoicing.drafts import current
+from invoicing.draft_rows import bill_to, same_as_written
+from invoicing.drafts import current, drawn_balance
 from invoicing.four_eyes import check_four_eyes
-from invoicing.models import OPEN, Invoice, Status
+from invoicing.models import Invoice, Status
 from invoicing.numbering import next_number
 from invoicing.payments import settle
 from invoicing.permissions import locked, remember, require
@@ -111,12 +114,7 @@ def issue(invoice: int, actor: "User", reason: str = "") -> Invoice:
         _post_draws(row)
         row.status, row.issued_by, row.issued_at = Status.ISSUED, actor, now
         row.due_at = now + timedelta(days=row.net_days)
-        row.bill_to = {
-            "name": row.customer.name,
-            "address": row.customer.address,
-            "email": row.customer.email,
-            "tax_id": row.customer.tax_id,
-        }
+        row.bill_to = bill_to(row)
         row.seller = dict(settings.SELLER)
         # Last, because the series is locked from here to the commit.
         row.number = next_number(settings.INVOICE_NUMBER_PREFIX)
@@ -130,22 +128,29 @@ def issue(invoice: int, actor: "User", reason: str = "") -> Invoice:
 def _post_draws(invoice: Invoice) -> None:
     """Post to the ledger what an invoice draws, and the windows that start and end with its period."""
     contract = invoice.contract
-    # One at a time for each customer, until the commit: what two invoices may draw together is decided here.
-    Customer.objects.select_for_update().get(pk=contract.customer_id)
-    post_starts(contract, invoice.ending_before)
+    # One at a time for each family, until the commit: what two invoices may draw together is decided here.
+    lock_families([contract.customer])
+    sharing = [each for each in Families([contract.customer]).line(contract.customer_id) if each.funds]
+    drawing = Q(pk__in=[contract.pk, contract.renews_id]) | Q(customer__in=below(each.pk for each in sharing))
+    billed = how_far_billed(Contract.objects.filter(drawing), invoice.pk)
+    until = invoice.ending_before if invoice.scheduled_at is None else invoice.scheduled_at + MOMENT
+    source = f"invoice:{invoice.pk}:"
+    if contract.renews is not None:
+        Windows(contract.renews, billed, until, source).post_ends()
+    windows = {of_contract(contract.key): Windows(contract, billed, until, source)}
+    windows |= {of_customer(each.key): Windows(each, billed, until, source) for each in sharing}
+    for each in windows.values():
+        each.post_starts(until)
     for number, draw in enumerate(invoice.draws):
-        amount, at = -Decimal(draw["amount"]), invoice.starting_at
-        source = f"invoice:{invoice.pk}:{number}"
+        balance = drawn_balance(draw, contract.key)
         try:
-            post(contract, draw["balance"], LedgerEntry.Kind.DRAW, amount, at, source, draw["segment"])
-        except RuleError as error:
+            windows[balance[0]].draw(balance, Decimal(draw["amount"]), invoice.starting_at, f"{source}{number}")
+        except (RuleError, KeyError) as error:
+            message = (
+                str(error) if isinstance(error, RuleError) else f"{balance[1]} is not open to {contract} any more."
+            )
             raise ConflictError(
-                f"{error.message} Return the invoice to review: it is then built anew from what is left."
+                f"{message} Return the invoice to review: it is then built anew from what is left."
             ) from error
-    waiting = Invoice.objects.filter(contract=contract, status__in=OPEN).exclude(pk=invoice.pk)
-    drawing = {
-        (draw["balance"], draw["segment"])
-        for draws in waiting.filter(starting_at__lt=invoice.ending_before).values_list("draws", flat=True)
-        for draw in draws
-    }
-    post_ends(contract, invoice.ending_before, drawing)
+    for each in windows.values():
+        each.post_ends()

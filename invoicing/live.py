@@ -13,12 +13,12 @@ from decimal import Decimal
 from django.db.models import Q
 
 from catalog.money import ZERO, add
-from contracts.balances import POSTPAID, Balance, left_at_start
+from contracts.balances import POSTPAID, Balance, BalanceId, left_at_start
 from contracts.billing_periods import write_periods
 from contracts.models import BillingPeriod, Contract, Standing
 from invoicing.draft_rows import Built
-from invoicing.drafts import build
-from invoicing.inputs import Terms
+from invoicing.drafts import build, drawn_balance
+from invoicing.inputs import Terms, drawn_too
 from invoicing.models import OPEN, Invoice
 from meters.periods import Period
 
@@ -94,21 +94,20 @@ def _balances(
     """What is left of the balances open at an instant, after what is posted, drafted and used by then."""
     if not contracts:
         return {}
-    drawn: dict[int, dict[tuple[str, str], Decimal]] = defaultdict(lambda: defaultdict(Decimal))
-    drafts = Invoice.objects.filter(contract__in=[each.pk for each in contracts], status__in=OPEN).exclude(draws=[])
-    for contract, draws in drafts.values_list("contract", "draws"):
+    terms = Terms(contracts)
+    drawn: dict[BalanceId, Decimal] = defaultdict(Decimal)
+    drafts = Invoice.objects.filter(terms.balances.rivals(), status__in=OPEN).exclude(draws=[])
+    for contract, draws in drafts.values_list("contract__key", "draws"):
         for draw in draws:
-            balance = (draw["balance"], draw["segment"])
-            drawn[contract][balance] = add([drawn[contract][balance], Decimal(draw["amount"])])
+            balance = drawn_balance(draw, contract)
+            drawn[balance] = add([drawn[balance], Decimal(draw["amount"])])
     for each in contracts:
         for one in built[each.pk]:
             for posted in one.statement.draws:
-                balance = (posted.balance, posted.segment)
-                drawn[each.pk][balance] = add([drawn[each.pk][balance], posted.amount])
-    terms = Terms(contracts)
+                drawn[posted.id] = add([drawn[posted.id], posted.amount])
     found = {}
     for each in contracts:
-        balances = terms.inputs(each, Period(at, at + MOMENT), drawn[each.pk]).balances
+        balances = drawn_too(terms.inputs(each, Period(at, at + MOMENT)), drawn).balances
         left = left_at_start(balances, at, each.currency)
         found[each.pk] = tuple((one, left.get(one.id, ZERO)) for one in balances if one.open_at(at))
     return found

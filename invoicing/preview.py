@@ -4,18 +4,19 @@ The same gathering and the same `build_statement` as the close. Nothing is writt
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db.models import Q
 
 from catalog.money import ZERO, add, subtract
+from contracts.balances import BalanceId
 from contracts.models import BillingPeriod, Contract
 from contracts.scheduled import scheduled_fees
-from invoicing.drafts import build
+from invoicing.drafts import build, drawn_balance
 from invoicing.fees import due_fees
-from invoicing.inputs import Terms, gather
+from invoicing.inputs import Terms, drawn_too, gather
 from invoicing.models import OPEN, Invoice, Status
 from invoicing.statement import Statement, build_scheduled, build_statement, fees_of
 from meters.periods import Period, billing_periods
@@ -96,21 +97,20 @@ def recalculated(contract: Contract) -> list[Recalculated]:
     for row, inputs in zip(rows, gather(as_new, terms), strict=True):
         own = row.contract_id == contract.pk
         fees = _fees_within(terms, contract, inputs.period, drawn) if own else []
-        balances = [replace(each, drawn=add([each.drawn, drawn.get(each.id, ZERO)])) for each in inputs.balances]
-        statement = build_statement(replace(inputs, balances=tuple(balances)))
+        statement = build_statement(drawn_too(inputs, drawn))
         _remember(drawn, statement)
         would_be = add(_charged(each) for each in (*fees, statement))
         found.append(Recalculated(inputs.period, billed[row.pk], would_be, row.contract, statement))
     return found[::-1]
 
 
-def _waiting_draws(contract: Contract, before: datetime) -> dict[tuple[str, str], Decimal]:
+def _waiting_draws(contract: Contract, before: datetime) -> dict[BalanceId, Decimal]:
     """What invoices before an instant draw that are not issued: the ledger does not know of it yet."""
-    drawn: dict[tuple[str, str], Decimal] = {}
+    drawn: dict[BalanceId, Decimal] = {}
     rows = Invoice.objects.filter(contract=contract.pk, status__in=OPEN, starting_at__lt=before)
     for draws in rows.values_list("draws", flat=True):
         for draw in draws:
-            key = (draw["balance"], draw["segment"])
+            key = drawn_balance(draw, contract.key)
             drawn[key] = add([drawn.get(key, ZERO), Decimal(draw["amount"])])
     return drawn
 
@@ -128,22 +128,19 @@ def _last_closed(contract: Contract) -> list[BillingPeriod]:
     return list(found.order_by("-starting_at")[:CLOSED_SHOWN])[::-1]
 
 
-def _fees_within(
-    terms: Terms, contract: Contract, period: Period, drawn: dict[tuple[str, str], Decimal]
-) -> list[Statement]:
+def _fees_within(terms: Terms, contract: Contract, period: Period, drawn: dict[BalanceId, Decimal]) -> list[Statement]:
     fees = fees_of(terms.inputs(contract, period))
     built = []
     for due in scheduled_fees(fees, period.starting_at - INSTANT, period.ending_before - INSTANT).values():
-        statement = build_scheduled(terms.inputs(contract, due.period, drawn), due)
+        statement = build_scheduled(drawn_too(terms.inputs(contract, due.period), drawn), due)
         _remember(drawn, statement)
         built.append(statement)
     return built
 
 
-def _remember(drawn: dict[tuple[str, str], Decimal], statement: Statement) -> None:
+def _remember(drawn: dict[BalanceId, Decimal], statement: Statement) -> None:
     for draw in statement.draws:
-        key = (draw.balance, draw.segment)
-        drawn[key] = add([drawn.get(key, ZERO), draw.amount])
+        drawn[draw.id] = add([drawn.get(draw.id, ZERO), draw.amount])
 
 
 def _charged(statement: Statement) -> Decimal:

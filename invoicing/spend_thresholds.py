@@ -16,10 +16,10 @@ from django.db.models import Exists, OuterRef
 
 from catalog.money import ZERO, subtract
 from contracts.deal import SpendThreshold
-from contracts.models import BillingPeriod, Contract
+from contracts.models import BillingPeriod, Contract, Families
 from contracts.thresholds import spend, spend_reached
 from invoicing.close import rebuild
-from invoicing.draft_rows import Built, write_drafts
+from invoicing.draft_rows import Built, bill_to, write_drafts
 from invoicing.drafts import accrued
 from invoicing.models import FROZEN, OPEN, Invoice, Status
 from invoicing.numbering import next_number
@@ -119,7 +119,9 @@ def _first_reached(
 
 def _issue(period: BillingPeriod, at: datetime, statement: Statement) -> None:
     contract, customer = period.contract, period.contract.customer
-    write_drafts([Built(contract, replace(statement, draws=()), period=period, scheduled_at=at)])
+    payer = Families([customer]).payer(customer.pk)
+    addressed = None if payer.pk == customer.pk else payer
+    write_drafts([Built(contract, replace(statement, draws=()), period=period, scheduled_at=at, payer=addressed)])
     drafts = Invoice.objects.filter(period=period, kind=Invoice.Kind.THRESHOLD, scheduled_at=at, number=None)
     invoice = drafts.get()
     for status in (Status.IN_REVIEW, Status.APPROVED):
@@ -128,7 +130,7 @@ def _issue(period: BillingPeriod, at: datetime, statement: Statement) -> None:
         status=Status.ISSUED,
         issued_at=at,
         due_at=at + timedelta(days=invoice.net_days),
-        bill_to={name: getattr(customer, name) for name in ("name", "address", "email", "tax_id")},
+        bill_to=bill_to(invoice),
         seller=dict(settings.SELLER),
         number=next_number(settings.INVOICE_NUMBER_PREFIX),
     )

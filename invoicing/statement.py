@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
-from contracts.balances import POSTPAID, Balance
+from contracts.balances import POSTPAID, Balance, BalanceId
 from contracts.bounds import apply_bounds
 from contracts.deal import NOTHING_AGREED, Deal, Discount
 from contracts.discounts import apply_discounts
@@ -23,6 +23,7 @@ from contracts.proration import Calendar
 from contracts.rating import Rating, SliceUsage, Unrated, rate_usage
 from contracts.scheduled import Due
 from contracts.scopes import covers_product
+from contracts.shared_terms import SharedCommit
 from contracts.spend_share import Spend, spend_shares
 from contracts.subscription_lines import Fees, arrears_fees
 from contracts.terms import Rate
@@ -38,7 +39,8 @@ class StatementInputs:
     """Everything a statement depends on. `rates` by product key; a group has the product's `group_by` keys, in that
     order; usage is cut at every instant of `slice_instants`.
 
-    `balances` know what was drawn from them before this statement. `calendar` is needed for recurring fees only.
+    `balances` know what was drawn from them before this statement; `shared_commits` are those this contract
+    bills. `calendar` is needed for recurring fees only.
     `added` are lines written by hand and corrections of earlier invoices: no balance pays them, tax is due on them.
     """
 
@@ -56,6 +58,7 @@ class StatementInputs:
     tax: Tax | None = None
     earlier: tuple[Earlier, ...] = ()
     added: tuple[Line, ...] = ()
+    shared_commits: tuple[SharedCommit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,11 @@ class PostedDraw:
     kind: str
     amount: Decimal
     position: int
+    owner: str = ""
+
+    @property
+    def id(self) -> BalanceId:
+        return self.owner, self.balance, self.segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +132,7 @@ def fees_of(inputs: StatementInputs) -> Fees:
     if inputs.calendar is None:
         raise ValueError("recurring fees need the contract's calendar")
     products = {product.key: product for product in inputs.products}
-    return Fees(inputs.deal, inputs.calendar, inputs.currency, products, inputs.rates)
+    return Fees(inputs.deal, inputs.calendar, inputs.currency, products, inputs.rates, inputs.shared_commits)
 
 
 def _usage_charges(inputs: StatementInputs) -> tuple[list[Payable], list[Unrated]]:
@@ -152,10 +160,10 @@ def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unr
     first_draw = len(lines)
     names = {balance.id: balance.name for balance in inputs.balances}
     shown_draws = [draw for draw in draws if draw.kind != POSTPAID]
-    lines += [draw_line(draw, names[draw.balance, draw.segment]) for draw in shown_draws]
+    lines += [draw_line(draw, names[draw.id]) for draw in shown_draws]
     if kind == "usage":
         lines += minimum_lines(deal.minimums, paid, period, currency)
-        lines += true_up_lines(purse, period, currency)
+        lines += true_up_lines(purse, period, currency, inputs.contract)
     lines += inputs.added
     lines += tax_lines(inputs.tax, lines, period, currency)
     lines += already_invoiced_lines(inputs.earlier, period)
@@ -216,7 +224,7 @@ def _posted(draws: Iterable[Draw], lines: Sequence[Line], first_draw: int) -> It
         else:
             own += 1
             position = own
-        yield PostedDraw(draw.balance, draw.segment, draw.kind, draw.amount, position)
+        yield PostedDraw(draw.balance, draw.segment, draw.kind, draw.amount, position, draw.owner)
 
 
 def _windows(inputs: StatementInputs) -> dict[str, list[datetime]]:

@@ -8,16 +8,17 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from billing_project.errors import RuleError
-from contracts.ledger import post
-from contracts.models import Customer, LedgerEntry
+from contracts.ledger import owner_named, post
+from contracts.models import LedgerEntry, lock_families
 from invoicing.close import rebuild
+from invoicing.drafts import drawn_balance
 from invoicing.models import FROZEN, OPEN, Invoice, Status
 from invoicing.permissions import locked, remember, require
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-COPIED = ("kind", "customer", "contract", "period", "scheduled_at", "starting_at", "ending_before", "net_days")
+COPIED = ("kind", "customer", "payer", "contract", "period", "scheduled_at", "starting_at", "ending_before", "net_days")
 
 
 def void(invoice: int, actor: "User", reason: str) -> Invoice:
@@ -52,20 +53,14 @@ def void(invoice: int, actor: "User", reason: str) -> Invoice:
 
 
 def _return_draws(invoice: Invoice) -> None:
-    # One at a time for each customer, as at issue.
-    Customer.objects.select_for_update().get(pk=invoice.contract.customer_id)
+    # One at a time for each family, as at issue.
+    lock_families([invoice.contract.customer])
     for number, draw in enumerate(invoice.draws):
         source = f"invoice:{invoice.pk}:{number}:void"
         amount = Decimal(draw["amount"])
-        post(
-            invoice.contract,
-            draw["balance"],
-            LedgerEntry.Kind.VOID_RETURN,
-            amount,
-            invoice.starting_at,
-            source,
-            draw["segment"],
-        )
+        owner, balance, segment = drawn_balance(draw, invoice.contract.key)
+        kind = LedgerEntry.Kind.VOID_RETURN
+        post(owner_named(owner), balance, kind, amount, invoice.starting_at, source, segment)
 
 
 def _check_not_subtracted(invoice: Invoice) -> None:

@@ -2,7 +2,7 @@
 
 from contracts.models.amendments import Amendment
 from contracts.models.contracts import PERIOD_FIELDS, SCHEDULING, Anchor, BillingPeriod, Contract, Every, Standing
-from contracts.models.customers import Customer, CustomerKey, Payer, timezone_name
+from contracts.models.customers import Customer, CustomerKey, Families, Payer, below, lock_families, timezone_name
 from contracts.models.ledger import LedgerEntry
 from contracts.models.offers import ContractTemplate, DealGuardrails, guardrails_in
 
@@ -18,9 +18,12 @@ __all__ = [
     "CustomerKey",
     "DealGuardrails",
     "Every",
+    "Families",
     "LedgerEntry",
     "Payer",
     "Standing",
+    "below",
     "guardrails_in",
+    "lock_families",
     "timezone_name",
 ]

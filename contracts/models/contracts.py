@@ -17,8 +17,9 @@ from catalog.models import RateCard, TimestampRange, currency_code
 from contracts.catalog_terms import catalog_of
 from contracts.deal import NOTHING_AGREED, Deal
 from contracts.deal_format import DealError, deal_as_dict, parse_deal
-from contracts.models.customers import Customer, timezone_name
+from contracts.models.customers import Customer, Families, below, timezone_name
 from contracts.proration import Calendar
+from contracts.shared_terms import billed_by
 from meters.periods import CALENDAR_ANCHOR
 
 
@@ -175,6 +176,8 @@ class Contract(models.Model):
             )
         self._clean_deal()
         self._clean_overlap()
+        self._clean_usage()
+        self._clean_renewal()
         if self.pk:
             self._clean_change(Contract.objects.get(pk=self.pk))
 
@@ -190,7 +193,14 @@ class Contract(models.Model):
         # A shadow bills nothing, and contracts that each take a part of the usage may stand side by side.
         self.bills_all_usage = not self.shadow and not self.deal.get("usage_filter")
         # Terms may have changed for any time, so the close looks at all of it again.
-        self.next_fees_at = self.starting_at if SCHEDULING & self.deal.keys() else None
+        scheduling = SCHEDULING & self.deal.keys() or self._bills_shared_commits()
+        self.next_fees_at = self.starting_at if scheduling else None
+
+    def _bills_shared_commits(self) -> bool:
+        if not self.customer_id or not (self.customer.funds or self.customer.parent_id):
+            return False
+        line = Families([self.customer]).line(self.customer_id)
+        return bool(billed_by(self.key, (each.shared_funds for each in line)))
 
     def _clean_deal(self) -> None:
         if not self.deal or not self.rate_card_id or not self.timezone:
@@ -203,19 +213,57 @@ class Contract(models.Model):
     def _clean_overlap(self) -> None:
         if not self.customer_id or not self.starting_at or not self.bills_all_usage:
             return
-        others = Contract.objects.filter(customer=self.customer_id, bills_all_usage=True).exclude(pk=self.pk)
-        others = others.filter(Q(ending_before__isnull=True) | Q(ending_before__gt=self.starting_at))
-        if self.ending_before:
-            others = others.filter(starting_at__lt=self.ending_before)
-        other = others.first()
+        other = self._beside().filter(customer=self.customer_id).first()
         if other:
-            end = f"{other.ending_before:%-d %B %Y}" if other.ending_before else "an open end"
+            raise ValidationError({"starting_at": f"Overlaps contract {other.lasting}: end that one first."})
+
+    @property
+    def lasting(self) -> str:
+        """The contract and its span, in the words of an error."""
+        end = f"{self.ending_before:%-d %B %Y}" if self.ending_before else "an open end"
+        return f"{self} ({self.starting_at:%-d %B %Y} to {end})"
+
+    def _beside(self) -> models.QuerySet["Contract"]:
+        """The other contracts that bill all usage of somebody in the same time."""
+        others = Contract.objects.filter(bills_all_usage=True).exclude(pk=self.pk)
+        others = others.filter(Q(ending_before__isnull=True) | Q(ending_before__gt=self.starting_at))
+        return others.filter(starting_at__lt=self.ending_before) if self.ending_before else others
+
+    def _clean_usage(self) -> None:
+        """Usage of a customer is billed once: by its own contract, or by one above it that names it."""
+        if not self.customer_id or not self.starting_at:
+            return
+        named: list[str] = self.deal.get("usage_customers", [])
+        found = {each.key: each for each in Customer.objects.filter(key__in=named)} if named else {}
+        family = below([self.customer_id]) - {self.customer_id} if named else set()
+        faults = []
+        for index, key in enumerate(named):
+            path = f"usage_customers[{index}]"
+            if key not in found or found[key].pk not in family:
+                faults.append(f"{path}: {key} is no customer below {self.customer.key}")
+            elif key in named[:index]:
+                faults.append(f"{path}: {key} is named twice")
+            elif self.bills_all_usage:
+                taken = Q(customer=found[key]) | Q(deal__usage_customers__contains=[key])
+                others = self._beside().filter(taken)
+                faults += [f"{path}: usage of {key} is billed by {each.lasting}" for each in others]
+        if self.bills_all_usage and self.customer.parent_id:
+            for each in self._beside().filter(deal__usage_customers__contains=[self.customer.key]):
+                raise ValidationError({"starting_at": f"Usage of {self.customer} is billed by {each.lasting}."})
+        if faults:
+            raise ValidationError({"deal": faults})
+
+    def _clean_renewal(self) -> None:
+        old = self.renews
+        if old is None or not self.customer_id:
+            return
+        if (old.customer_id, old.currency) != (self.customer_id, self.currency):
             raise ValidationError(
-                {
-                    "starting_at": f"Overlaps contract {other} ({other.starting_at:%-d %B %Y} to {end}): "
-                    "end that one first."
-                }
+                {"renews": f"{old} is a contract of {old.customer} in {old.currency}: renew it with the same."}
             )
+        if old.ending_before is None or old.ending_before != self.starting_at:
+            ends = f"ends {old.ending_before.isoformat()}" if old.ending_before else "has no end"
+            raise ValidationError({"renews": f"{old} {ends}; this one starts {self.starting_at.isoformat()}."})
 
     def _clean_change(self, saved: "Contract") -> None:
         """What is already billed stays as it was."""

@@ -1,15 +1,18 @@
 """Customers, and the keys under which usage events name them."""
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, ClassVar
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models, transaction
+from django.db import connection, models, transaction
 
 from billing_project.fields import ExactField, key_field
 from billing_project.history import tracked
+from contracts.deal_format import DealError
+from contracts.shared_terms import NOTHING_SHARED, SharedFunds, funds_as_dict, parse_funds
 
 
 def timezone_name(value: str) -> None:
@@ -85,13 +88,38 @@ class Customer(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         # The main key stands among the aliases too, so that one unique index keeps two customers from sharing a key.
         with transaction.atomic():
+            if self.parent is not None and self.pk is not None:
+                # One family at a time: of two customers that become each other's parent at once, one is refused.
+                lock_families([self, self.parent])
+                self._clean_parent()
             super().save(*args, **kwargs)
             CustomerKey.objects.get_or_create(key=self.key, defaults={"customer": self})
+
+    @property
+    def shared_funds(self) -> SharedFunds:
+        return parse_funds(self.funds, ZoneInfo(self.timezone)) if self.funds else NOTHING_SHARED
 
     def clean(self) -> None:
         taken = CustomerKey.objects.filter(key=self.key).exclude(customer=self.pk).select_related("customer").first()
         if taken:
             raise ValidationError({"key": f"{self.key} is already a key of {taken.customer}."})
+        self._clean_parent()
+        if self.funds:
+            self._clean_funds()
+
+    def _clean_parent(self) -> None:
+        if self.parent_id is None:
+            return
+        above = Families(Customer.objects.filter(pk=self.parent_id)).line(self.parent_id)
+        if self.pk in {each.pk for each in above}:
+            names = " below ".join(str(each) for each in above)
+            raise ValidationError({"parent": f"{names}: a customer cannot stand below itself."})
+
+    def _clean_funds(self) -> None:
+        try:
+            self.funds = funds_as_dict(parse_funds(self.funds, ZoneInfo(self.timezone)))
+        except DealError as error:
+            raise ValidationError({"funds": [str(fault) for fault in error.faults]}) from error
 
 
 @tracked()
@@ -114,3 +142,66 @@ class CustomerKey(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+ABOVE = """
+    WITH RECURSIVE family AS (
+        SELECT id, parent_id FROM contracts_customer WHERE id = ANY(%s)
+        UNION
+        SELECT above.id, above.parent_id FROM contracts_customer above JOIN family ON above.id = family.parent_id
+    )
+    SELECT customer.* FROM contracts_customer customer JOIN family USING (id)
+"""
+BELOW = """
+    WITH RECURSIVE family AS (
+        SELECT id FROM contracts_customer WHERE id = ANY(%s)
+        UNION
+        SELECT below.id FROM contracts_customer below JOIN family ON below.parent_id = family.id
+    )
+    SELECT id FROM family
+"""
+
+
+class Families:
+    """Customers with all who stand above them: one query however many and deep, none without parents."""
+
+    def __init__(self, customers: Iterable[Customer]) -> None:
+        self._known = {each.pk: each for each in customers}
+        missing = {each.parent_id for each in self._known.values() if each.parent_id} - self._known.keys()
+        for row in Customer.objects.raw(ABOVE, [list(missing)]) if missing else ():
+            self._known.setdefault(row.pk, row)
+
+    def line(self, customer: int) -> list[Customer]:
+        """The customer, its parent, and so on up."""
+        found = [self._known[customer]]
+        while found[-1].parent_id and len(found) <= len(self._known):
+            found.append(self._known[found[-1].parent_id])
+        return found
+
+    def payer(self, customer: int) -> Customer:
+        """Whom invoices of a customer are addressed to: itself, or the first above it that pays itself."""
+        line = self.line(customer)
+        return next((each for each in line if each.payer == Payer.SELF), line[-1])
+
+
+def below(customers: Iterable[int]) -> set[int]:
+    """The customers and all who stand below them."""
+    wanted = list(customers)
+    if not wanted:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(BELOW, [wanted])
+        return {row[0] for row in cursor.fetchall()}
+
+
+def lock_families(customers: Iterable[Customer]) -> set[int]:
+    """Wait for all else that draws on what these customers' families share, until the transaction ends; returns the
+    heads of the families.
+    """
+    wanted = [each.pk for each in customers]
+    while True:
+        heads = {each.pk for each in Customer.objects.raw(ABOVE, [wanted]) if each.parent_id is None}
+        rows = Customer.objects.select_for_update(no_key=True).filter(pk__in=heads).order_by("pk")
+        # A head that got a parent while we waited is none any more: look again.
+        if all(row.parent_id is None for row in rows):
+            return heads

@@ -11,7 +11,7 @@ from contracts.billing_periods import period_at
 from contracts.models import BillingPeriod, Contract
 from contracts.period_text import day_text, period_text
 from invoicing.admin.lines import shown_lines, shown_unrated, statement_lines
-from invoicing.draft_rows import Built, draft_invoice
+from invoicing.draft_rows import Built, bill_to, draft_invoice
 from invoicing.drafts import build, current, with_terms
 from invoicing.models import Invoice, Status
 
@@ -20,7 +20,7 @@ def invoice_page(invoice: Invoice) -> dict[str, Any]:
     """Lines and totals as written, or of a draft as they are now."""
     if invoice.status == Status.DRAFT:
         now = current([invoice])[invoice.pk]
-        built = Built(invoice.contract, now, invoice.period, invoice.scheduled_at)
+        built = Built(invoice.contract, now, invoice.period, invoice.scheduled_at, invoice.payer)
         return _shown(draft_invoice(built), statement_lines(now)) | {"invoice": invoice, "live": True}
     return _shown(invoice, list(invoice.lines.order_by("position"))) | {"live": False}
 
@@ -46,12 +46,10 @@ def period(request: HttpRequest, context: dict[str, Any], key: int) -> HttpRespo
 def document(request: HttpRequest, invoice: Invoice) -> HttpResponse:
     """The invoice as the customer gets it; an open one as a draft, without a number."""
     shown = invoice_page(invoice)
-    customer = invoice.customer
     zone = invoice.contract.zone
     parties = {"seller": invoice.seller, "bill_to": invoice.bill_to}
     if not invoice.frozen:
-        bill_to = {name: getattr(customer, name) for name in ("name", "address", "email", "tax_id")}
-        parties = {"seller": settings.SELLER, "bill_to": bill_to}
+        parties = {"seller": settings.SELLER, "bill_to": bill_to(invoice)}
     days = {
         "issued_on": day_text(invoice.issued_at, zone) if invoice.issued_at else "",
         "due_on": day_text(invoice.due_at, zone) if invoice.due_at else "",

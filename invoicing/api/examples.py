@@ -215,6 +215,7 @@ LINE: dict[str, Any] = {
 }
 TOTALS: dict[str, Any] = {
     "customer": "acme",
+    "payer": "acme",
     "contract": "acme-2026",
     "kind": "usage",
     "status": "draft",
@@ -273,6 +274,7 @@ SPEND: dict[str, Any] = {
     "statement": STATEMENT,
 }
 BALANCE: dict[str, Any] = {
+    "customer": "acme",
     "contract": "acme-2026",
     "balance": "y1",
     "kind": "prepaid_commit",

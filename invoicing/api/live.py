@@ -1,6 +1,5 @@
 """What a customer spent, has left and may use, now: the same statement the close would write."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from rest_framework.response import Response
 from billing_project.decimals import plain
 from catalog.written import written_instant
 from contracts.entitlements import Grant
-from contracts.models import Contract, Customer
+from contracts.models import Contract, Customer, Families, below
 from invoicing.api import examples
 from invoicing.api.docs import list_of, read, ref
 from invoicing.api.rows import OneView
@@ -23,7 +22,7 @@ from invoicing.billing_file.balance_results import balance_rows
 from invoicing.billing_file.results import as_invoice, invoice_row
 from invoicing.entitlements import grants
 from invoicing.live import Live, in_force, live
-from invoicing.models import Invoice, InvoiceLine, Status
+from invoicing.models import Invoice, Status
 
 SPEND = "The running billing period as its invoice would be now, exact the moment a post of events is acknowledged."
 BALANCES = (
@@ -157,13 +156,16 @@ def _contracts(customer: Customer) -> list[Contract]:
 
 
 def _balances(contracts: Sequence[Contract]) -> list[dict[str, Any]]:
-    """One row for each commit and credit of contracts that have some."""
+    """One row for each commit and credit of a customer's contracts, and for those shared by a customer in its line."""
     now = timezone.now()
-    funded = [each for each in contracts if each.deal]
-    statements: dict[int, list[tuple[Invoice, list[InvoiceLine]]]] = defaultdict(list)
-    drawing = Invoice.objects.filter(contract__in=funded).exclude(Q(status=Status.VOID) | Q(draws=[]))
-    for invoice in drawing.order_by("starting_at", "pk").prefetch_related("lines"):
-        statements[invoice.contract_id].append((invoice, sorted(invoice.lines.all(), key=lambda line: line.position)))
+    families = Families(each.customer for each in contracts)
+    line = {above.pk: above for each in contracts for above in families.line(each.customer_id) if above.funds}
+    family = Contract.objects.filter(customer__in=below(line)).exclude(pk__in=[each.pk for each in contracts])
+    drawing = [*contracts, *family.select_related("customer", "rate_card")] if line else contracts
+    funded = [each for each in drawing if each.deal or line]
+    written = Invoice.objects.filter(contract__in=funded).exclude(Q(status=Status.VOID) | Q(draws=[]))
+    rows = written.select_related("contract").order_by("starting_at", "pk").prefetch_related("lines")
+    statements = [(row, sorted(row.lines.all(), key=lambda line: line.position)) for row in rows]
     for found in live(funded, now):
-        statements[found.contract.pk] += [as_invoice(built) for built in found.unwritten]
-    return [row for each in funded for row in balance_rows(each, statements[each.pk], now)]
+        statements += [as_invoice(built) for built in found.unwritten]
+    return balance_rows(contracts, list(line.values()), statements, now)

@@ -109,6 +109,7 @@ class UnratedUsage(Struct, kw_only=True):
 
 class StatementTotals(Struct, kw_only=True):
     customer: str
+    payer: str
     contract: str
     kind: str
     status: str
@@ -183,9 +184,12 @@ class LedgerLine(Struct, kw_only=True):
 
 
 class BalanceShown(Struct, kw_only=True):
-    """A commit or credit, what is left of all its windows, and how it came."""
+    """A commit or credit, what is left of all its windows, and how it came. One that contracts share has no contract;
+    its customer is the one that shares it.
+    """
 
-    contract: str
+    customer: str
+    contract: str | None
     balance: str
     kind: Literal["prepaid_commit", "postpaid_commit", "credit"]
     unit: str

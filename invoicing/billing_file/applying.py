@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection, transaction
 from billing_project.locks import lock
 from contracts.deal_format import Fault
 from invoicing.billing_file.catalog_side import apply_meters, apply_products, apply_rate_cards
-from invoicing.billing_file.contract_side import apply_contracts, apply_customers
+from invoicing.billing_file.contract_side import apply_contracts, apply_customers, settle_customers
 from invoicing.billing_file.faults import FileError
 from invoicing.billing_file.parsing import Entries
 from invoicing.billing_file.plan import Step
@@ -37,6 +37,8 @@ def apply_entries(entries: Entries, now: datetime, *, dry_run: bool = False) -> 
         lock("billing file")
         try:
             steps = _all(parts)
+            changed = {each.key for each in steps if each.kind == "customer" and each.action != "unchanged"}
+            steps += _all([lambda: settle_customers(entries.customers, changed)])
             with connection.cursor() as cursor:
                 cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except IntegrityError as error:

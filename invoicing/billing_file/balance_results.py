@@ -4,21 +4,36 @@ The entries are those that issuing the statements would post: start, draw, rollo
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from catalog.money import ZERO, add, negate, subtract
-from contracts.balances import CREDIT, POSTPAID, PREPAID, Balance, balances_of, rolled_over
+from contracts.balances import (
+    CREDIT,
+    POSTPAID,
+    PREPAID,
+    Balance,
+    BalanceId,
+    balances_of,
+    of_contract,
+    of_customer,
+    rolled_over,
+    shared_balances,
+    starts_before,
+)
 from contracts.deal import Deal
-from contracts.models import Contract
+from contracts.models import Contract, Customer
+from contracts.renewals import renewed_balances
 from invoicing.billing_file.amounts import instant, money, quantity
+from invoicing.drafts import drawn_balance
 from invoicing.models import Invoice, InvoiceLine
 
 ENTRY_ORDER = ("draw", "rollover", "true_up", "expiration", "start")
 MOMENT = timedelta(microseconds=1)
+Statements = Sequence[tuple[Invoice, Sequence[InvoiceLine]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +52,7 @@ class _Window:
     """One window of a balance while its entries are put together."""
 
     balance: Balance
+    currency: str
     entries: list[Entry] = field(default_factory=list)
     left: Decimal = ZERO
 
@@ -48,28 +64,46 @@ class _Window:
             self.left = add([self.left, amount])
 
 
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """Who owns balances: a contract, or a customer whose contracts share them."""
+
+    named: dict[str, str | None]
+    starting_at: datetime
+    currencies: dict[str, str]
+    kinds: dict[str, tuple[str, str]]
+
+
 def balance_rows(
-    contract: Contract, statements: Iterable[tuple[Invoice, Sequence[InvoiceLine]]], as_of: datetime
+    contracts: Sequence[Contract], sharing: Sequence[Customer], statements: Statements, as_of: datetime
 ) -> list[dict[str, Any]]:
-    """One row for each commit and credit of a contract, in order of their keys."""
-    deal = contract.parsed_deal
-    windows = _windows(contract, deal, statements, as_of)
+    """One row for each commit and credit of contracts, in order of their keys, then those that customers share.
+
+    `statements` are all that draw on any of them.
+    """
+    accounts = _accounts(contracts, sharing)
+    windows = _windows(_balances(contracts, sharing, as_of), accounts, statements, as_of)
+    keys = {(owner, key) for owner, account in accounts.items() for key in account.kinds}
+    keys |= {(each.balance.owner, each.balance.key) for each in windows.values()}
+    places = {owner: place for place, owner in enumerate(accounts)}
     rows = []
-    for key, (kind, unit) in sorted(_kinds(deal).items()):
-        mine = [window for window in windows if window.balance.key == key]
+    for owner, key in sorted(keys, key=lambda one: (places[one[0]], one[1])):
+        mine = [window for (of, named, _), window in windows.items() if (of, named) == (owner, key)]
+        kind, unit = accounts[owner].kinds.get(key) or (mine[0].balance.kind, mine[0].balance.unit)
+        currency = accounts[owner].currencies.get(key) or mine[0].currency
         entries = sorted((entry for window in mine for entry in window.entries), key=_order)
         rows.append(
             {
-                "contract": contract.key,
+                **accounts[owner].named,
                 "balance": key,
                 "kind": kind,
-                "unit": unit or contract.currency,
-                "remaining": _amount(add(window.left for window in mine), contract.currency, unit),
+                "unit": unit or currency,
+                "remaining": _amount(add(window.left for window in mine), currency, unit),
                 "ledger": [
                     {
                         "kind": entry.kind,
                         "at": instant(entry.at),
-                        "amount": _amount(entry.amount, contract.currency, unit),
+                        "amount": _amount(entry.amount, currency, unit),
                         "segment": entry.segment,
                     }
                     for entry in entries
@@ -77,6 +111,25 @@ def balance_rows(
             }
         )
     return rows
+
+
+def _accounts(contracts: Sequence[Contract], sharing: Sequence[Customer]) -> dict[str, _Account]:
+    accounts = {}
+    for each in contracts:
+        named: dict[str, str | None] = {"customer": each.customer.key, "contract": each.key}
+        kinds = _kinds(each.parsed_deal)
+        currencies = dict.fromkeys(kinds, each.currency)
+        accounts[of_contract(each.key)] = _Account(named, each.starting_at, currencies, kinds)
+    first = min((each.starting_at for each in contracts), default=None)
+    for customer in sharing:
+        funds = customer.shared_funds
+        kinds = _kinds(Deal(commits=funds.commits, credits=funds.credits))
+        currencies = {term.key: term.currency for term in funds.terms}
+        start = first or customer.created_at
+        accounts[of_customer(customer.key)] = _Account(
+            {"customer": customer.key, "contract": None}, start, currencies, kinds
+        )
+    return accounts
 
 
 def _kinds(deal: Deal) -> dict[str, tuple[str, str]]:
@@ -95,39 +148,55 @@ def _amount(amount: Decimal, currency: str, unit: str) -> str:
 
 
 def _windows(
-    contract: Contract, deal: Deal, statements: Iterable[tuple[Invoice, Sequence[InvoiceLine]]], as_of: datetime
-) -> list[_Window]:
-    found = balances_of(deal, contract.calendar, contract.currency, as_of + MOMENT)
-    windows = {each.id: _Window(each) for each in found}
-    for window in windows.values():
-        if window.balance.amount is not None:
-            window.add("start", window.balance.starting_at or contract.starting_at, window.balance.amount)
+    balances: Iterable[Balance], accounts: Mapping[str, _Account], statements: Statements, as_of: datetime
+) -> dict[BalanceId, _Window]:
+    windows: dict[BalanceId, _Window] = {}
+    for balance in balances:
+        account = accounts[balance.owner]
+        window = _Window(balance, account.currencies.get(balance.key, ""))
+        windows[balance.id] = window
+        if balance.rolls_from is not None:
+            window.currency = windows[balance.rolls_from].currency
+        elif balance.amount is not None:
+            window.add("start", balance.starting_at or account.starting_at, balance.amount)
     _add_draws(windows, statements, as_of)
-    heirs = {(each.key, each.rolls_from): windows[each.id] for each in found if each.rolls_from is not None}
+    heirs = {each.balance.rolls_from: each for each in windows.values() if each.balance.rolls_from is not None}
     ended = [each for each in windows.values() if _has_ended(each.balance, as_of)]
     for window in sorted(ended, key=lambda each: each.balance.ending_before or as_of):
-        _end(window, heirs.get(window.balance.id), contract, as_of)
-    return list(windows.values())
+        _end(window, heirs.get(window.balance.id), as_of)
+    return windows
 
 
-def _add_draws(
-    windows: dict[tuple[str, str], _Window],
-    statements: Iterable[tuple[Invoice, Sequence[InvoiceLine]]],
-    as_of: datetime,
-) -> None:
+def _balances(contracts: Sequence[Contract], sharing: Sequence[Customer], as_of: datetime) -> Iterator[Balance]:
+    """Every balance that has started, those that others roll over from before these."""
+    until, known = as_of + MOMENT, {each.pk: each for each in contracts}
+    for each in contracts:
+        owner = of_contract(each.key)
+        yield from balances_of(each.parsed_deal, each.calendar, each.currency, until, owner=owner)
+    for each in contracts:
+        if each.renews_id in known:
+            old = known[each.renews_id]
+            owner, heir = of_contract(old.key), of_contract(each.key)
+            for pair in renewed_balances(old.parsed_deal, old.calendar, old.currency, owner, heir):
+                yield from pair if starts_before(pair[1], until) else ()
+    for customer in sharing:
+        yield from shared_balances(customer.shared_funds, of_customer(customer.key), until, None)
+
+
+def _add_draws(windows: Mapping[BalanceId, _Window], statements: Statements, as_of: datetime) -> None:
     """One entry for what a statement draws from a window: when its fees fell due, or the last usage it pays for was
-    over.
+    over. What a shadow draws from shared balances is not theirs.
     """
     for invoice, lines in statements:
-        amounts: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
-        ends: dict[tuple[str, str], datetime] = {}
+        amounts: dict[BalanceId, Decimal] = defaultdict(Decimal)
+        ends: dict[BalanceId, datetime] = {}
         for draw in invoice.draws:
-            place = (draw["balance"], draw["segment"])
+            place = drawn_balance(draw, invoice.contract.key)
             amounts[place] = add([amounts[place], Decimal(draw["amount"])])
             end = invoice.scheduled_at or lines[draw["position"] - 1].ending_before
             ends[place] = max(ends.get(place, end), end)
         for place, amount in amounts.items():
-            if place in windows:
+            if place in windows and not (invoice.contract.shadow and windows[place].balance.shared):
                 until = windows[place].balance.ending_before or ends[place]
                 windows[place].add("draw", min(ends[place], until, as_of), negate(amount))
 
@@ -136,13 +205,13 @@ def _has_ended(balance: Balance, as_of: datetime) -> bool:
     return balance.ending_before is not None and balance.ending_before <= as_of
 
 
-def _end(window: _Window, heir: _Window | None, contract: Contract, as_of: datetime) -> None:
+def _end(window: _Window, heir: _Window | None, as_of: datetime) -> None:
     """Roll over, true up or let expire what is left."""
     balance = window.balance
     end = balance.ending_before or as_of
     if heir is not None and balance.rollover is not None and balance.amount is not None:
         left = window.left
-        moved = rolled_over(balance.rollover, balance.amount, left, contract.currency, balance.unit)
+        moved = rolled_over(balance.rollover, balance.amount, left, window.currency, balance.unit)
         window.add("rollover", end, negate(moved))
         heir.add("rollover", end, moved)
     if balance.kind == POSTPAID:

@@ -1,7 +1,7 @@
 """Customers and contracts of a billing file."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -9,10 +9,12 @@ from catalog.models import Rate, RateCard
 from contracts.billing_periods import redraw_periods
 from contracts.catalog_terms import catalog_of
 from contracts.deal import ContractDocument
-from contracts.deal_format import Catalog, deal_as_dict, deal_of, faults_of
+from contracts.deal_format import Catalog, DealError, deal_as_dict, deal_of, faults_of
 from contracts.models import PERIOD_FIELDS, Anchor, Contract, Customer, CustomerKey
-from invoicing.billing_file.faults import Fault, placed
-from invoicing.billing_file.frozen import frozen_terms
+from contracts.shared_terms import funds_as_dict
+from contracts.sharing import settle
+from invoicing.billing_file.faults import Fault, placed, unfolded
+from invoicing.billing_file.frozen import frozen_funds, frozen_terms
 from invoicing.billing_file.parsing import Placed
 from invoicing.billing_file.plan import Step, step
 from invoicing.billing_file.rows import upsert
@@ -24,29 +26,89 @@ Outcome = tuple[list[Step], list[Fault]]
 
 
 def apply_customers(entries: Sequence[Placed[CustomerEntry]]) -> Outcome:
+    paths = {each.path: place for place, each in enumerate(entries)}
     keys = {each.entry.key for each in entries}
     stored = {row.key: row for row in Customer.objects.filter(key__in=keys)}
     aliases = {alias for each in entries for alias in each.entry.aliases}
     owners = dict(CustomerKey.objects.filter(key__in=keys | aliases).values_list("key", "customer__key"))
     owners |= {key: key for key in keys}
-    steps, faults = [], list[Fault]()
+    entries, circles = _parents_first(entries)
+    if circles:
+        return [], circles
+    steps: dict[str, Step] = {}
+    faults: list[Fault] = []
+    parents = {row.key: row for row in Customer.objects.filter(key__in={each.entry.parent for each in entries})}
     for each in entries:
         entry = each.entry
+        parent = parents.get(entry.parent or "")
+        if entry.parent and parent is None:
+            faults.append(Fault(f"{each.path}.parent", "unknown", f"there is no customer {entry.parent}"))
+            continue
+        row = stored.get(entry.key) or Customer(key=entry.key)
+        funds = _written_funds(entry, row)
+        if row.funds and funds != row.funds:
+            faults += placed(each.path, frozen_funds(row, row.funds, funds))
         values = {
             "name": entry.name or entry.key,
             "timezone": entry.timezone,
             "email": entry.email,
             "tax_rate": entry.tax.rate,
             "tax_id": entry.tax.id,
+            "parent": parent,
+            "payer": entry.payer,
+            "funds": funds,
             **({} if entry.address is None else {"address": entry.address}),
         }
-        row = stored.get(entry.key) or Customer(key=entry.key)
         taken = list(_taken(each, owners))
         made, wrong = (None, taken) if taken else upsert(row, values, each.path, "customer", CUSTOMER_NAMES)
-        faults += wrong
+        faults += unfolded(wrong, "funds", each.path)
         if made:
-            steps.append(_with_aliases(row, each, owners, made))
-    return steps, faults
+            parents[row.key] = row
+            steps[each.path] = _with_aliases(row, each, owners, made)
+    return [steps[path] for path in sorted(steps, key=paths.__getitem__)], faults
+
+
+def _parents_first(entries: Sequence[Placed[CustomerEntry]]) -> tuple[list[Placed[CustomerEntry]], list[Fault]]:
+    """Customers after their parents; those that stand below themselves are faults."""
+    named = {each.entry.key: each for each in entries}
+    ordered: dict[str, Placed[CustomerEntry]] = {}
+    faults = []
+    for each in entries:
+        line = [each.entry.key]
+        parent = each.entry.parent
+        while parent in named and parent not in line and parent not in ordered:
+            line.append(parent)
+            parent = named[parent].entry.parent
+        if parent in line:
+            names = " below ".join([*line, parent or ""])
+            faults.append(Fault(f"{each.path}.parent", "cycle", f"{names}: a customer cannot stand below itself"))
+        ordered |= {key: named[key] for key in reversed(line)}
+    return list(ordered.values()), faults
+
+
+def _written_funds(entry: CustomerEntry, row: Customer) -> dict[str, Any]:
+    """What an entry shares, as it is stored; what was settled before stays so where the file does not say."""
+    written = funds_as_dict(entry.funds)
+    for section in ("commits", "credits"):
+        before = {each["key"]: each for each in row.funds.get(section, [])}
+        for each in written.get(section, []):
+            known = before.get(each["key"], {})
+            each |= {name: known[name] for name in ("currency", "billed_by") if name in known and name not in each}
+    return written
+
+
+def settle_customers(entries: Sequence[Placed[CustomerEntry]], changed: Collection[str]) -> Outcome:
+    """What customers share, checked against all contracts there are now, those in the file too. The next close looks
+    at what those bill that `changed`.
+    """
+    faults: list[Fault] = []
+    shared = {each.entry.key: each.path for each in entries if each.entry.funds.terms}
+    for row in Customer.objects.filter(key__in=shared).order_by("key"):
+        try:
+            settle(row, wake=row.key in changed)
+        except DealError as error:
+            faults += placed(shared[row.key], error.faults)
+    return [], faults
 
 
 def _taken(each: Placed[CustomerEntry], owners: Mapping[str, str]) -> Iterator[Fault]:
@@ -80,13 +142,16 @@ def apply_contracts(entries: Sequence[Placed[ContractDocument]], now: datetime) 
     splits = _splits(cards.values()) if filtered else {}
     steps: dict[str, Step] = {}
     faults: list[Fault] = []
-    # Contracts there are first: one that ends now makes room for the next.
-    for each in sorted(entries, key=lambda one: one.entry.key not in stored):
+    known = dict(stored) | {row.key: row for row in Contract.objects.filter(key__in=_renewed(entries) - stored.keys())}
+    # Contracts there are first: one that ends now makes room for the next. What renews another comes after it.
+    for each in sorted(entries, key=lambda one: (one.entry.key not in stored, one.entry.starting_at)):
         customer, card = customers.get(each.entry.customer), cards.get(each.entry.rate_card)
-        wrong = list(_unknown(each, customer, card))
+        wrong = list(_unknown(each, customer, card, known))
         if not wrong and customer and card:
             row = stored.get(each.entry.key) or Contract(key=each.entry.key)
-            made, wrong = _apply_one(row, each, customer, card, catalogs[card.key], now)
+            old = known[each.entry.renews] if each.entry.renews else None
+            made, wrong = _apply_one(row, each, customer, old, card, catalogs[card.key], now)
+            known |= {row.key: row} if made else {}
             wrong += _unfilterable(each, splits.get(card.key, {}))
             if made:
                 steps[each.path] = made
@@ -94,7 +159,15 @@ def apply_contracts(entries: Sequence[Placed[ContractDocument]], now: datetime) 
     return [steps[each.path] for each in entries if each.path in steps], faults
 
 
-def _unknown(each: Placed[ContractDocument], customer: Customer | None, card: RateCard | None) -> Iterator[Fault]:
+def _renewed(entries: Sequence[Placed[ContractDocument]]) -> set[str]:
+    return {each.entry.renews for each in entries if each.entry.renews}
+
+
+def _unknown(
+    each: Placed[ContractDocument], customer: Customer | None, card: RateCard | None, known: Mapping[str, Contract]
+) -> Iterator[Fault]:
+    if each.entry.renews and each.entry.renews not in known:
+        yield Fault(f"{each.path}.renews", "unknown", f"there is no contract {each.entry.renews} before this one")
     if customer is None:
         yield Fault(f"{each.path}.customer", "unknown", f"there is no customer {each.entry.customer}")
     if card is None:
@@ -120,7 +193,13 @@ def _unfilterable(each: Placed[ContractDocument], splits: Mapping[str, Sequence[
 
 
 def _apply_one(
-    row: Contract, each: Placed[ContractDocument], customer: Customer, card: RateCard, catalog: Catalog, now: datetime
+    row: Contract,
+    each: Placed[ContractDocument],
+    customer: Customer,
+    renews: Contract | None,
+    card: RateCard,
+    catalog: Catalog,
+    now: datetime,
 ) -> tuple[Step | None, list[Fault]]:
     entry, path = each.entry, each.path
     is_new = row.pk is None
@@ -140,6 +219,7 @@ def _apply_one(
     values = {
         "name": entry.name,
         "customer": customer,
+        "renews": renews,
         "rate_card": card,
         "starting_at": entry.starting_at,
         "ending_before": entry.ending_before,
@@ -156,6 +236,7 @@ def _apply_one(
     drawn_by = [*PERIOD_FIELDS, "ending_before"]
     drawn = {name: getattr(row, name) for name in drawn_by}
     made, wrong = upsert(row, values, path, "contract", CONTRACT_NAMES)
+    wrong = unfolded(wrong, "deal", path)
     if made and not is_new and any(drawn[name] != getattr(row, name) for name in drawn_by):
         redraw_periods(row, now)
     if made and made.action == "change" and deal != before:

@@ -1,12 +1,15 @@
 """What is wrong in a billing file, by the path of the field."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from django.core.exceptions import ValidationError
 
 from contracts.deal_format import Fault
 
-__all__ = ["Fault", "FileError", "joined", "model_faults", "placed"]
+PLACE = re.compile(r"([a-z_]+[a-z_.\[\]0-9]*): (.*)", re.DOTALL)
+
+__all__ = ["Fault", "FileError", "joined", "model_faults", "placed", "unfolded"]
 
 
 class FileError(ValueError):
@@ -25,6 +28,15 @@ def joined(path: str, rest: str) -> str:
 def placed(path: str, faults: Iterable[Fault]) -> list[Fault]:
     """Faults of a part of a file as faults of the file."""
     return [Fault(joined(path, fault.path), fault.code, fault.message) for fault in faults]
+
+
+def unfolded(faults: Iterable[Fault], column: str, path: str) -> list[Fault]:
+    """Faults of a column that holds a document, as faults of the fields the file has at its place."""
+    found = []
+    for fault in faults:
+        place = PLACE.match(fault.message) if fault.path == joined(path, column) else None
+        found.append(Fault(joined(path, place[1]), "refused", place[2]) if place else fault)
+    return found
 
 
 def model_faults(path: str, error: ValidationError, names: Mapping[str, str]) -> list[Fault]:

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from contracts.deal_format import Fault
-from contracts.models import Contract, LedgerEntry
+from contracts.ledger import entries_of
+from contracts.models import Contract, Customer, LedgerEntry
 from invoicing.models import FROZEN, InvoiceLine, Status
 
 # What was sold. Priorities, scopes and rates are about what comes, and may change.
@@ -14,6 +15,10 @@ SOLD = {
     "recurring_commits": ("unit", "amount", "invoice_amount", "every", "starting_at"),
     "recurring_credits": ("unit", "amount", "every", "starting_at"),
     "charges": ("product", "amount", "quantity", "at", "every"),
+}
+SHARED = {
+    "commits": (*SOLD["commits"], "currency", "billed_by"),
+    "credits": (*SOLD["credits"], "currency"),
 }
 GROWING = ("access", "invoices")
 
@@ -26,6 +31,23 @@ def frozen_terms(contract: Contract, before: Mapping[str, Any], after: Mapping[s
         for section, names in SOLD.items()
         for fault in _section(section, names, before.get(section, []), after.get(section, []), used)
     ]
+
+
+def frozen_funds(customer: Customer, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Fault]:
+    """What changes of funds that the ledger knows, or that a contract of the family has billed."""
+    used = {(False, each["key"]) for each in before.get("commits", []) if _is_billed(each)}
+    used |= {(False, key) for key in entries_of(customer).values_list("balance", flat=True)}
+    return [
+        fault
+        for section, names in SHARED.items()
+        for fault in _section(section, names, before.get(section, []), after.get(section, []), used)
+    ]
+
+
+def _is_billed(commit: Mapping[str, Any]) -> bool:
+    lines = InvoiceLine.objects.filter(rate=f"shared-commit:{commit['key']}", invoice__status__in=FROZEN)
+    lines = lines.exclude(invoice__status=Status.VOID)
+    return lines.filter(invoice__contract__key=commit.get("billed_by", "")).exists()
 
 
 def _used(contract: Contract) -> set[tuple[bool, str]]:

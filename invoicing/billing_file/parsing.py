@@ -124,7 +124,20 @@ def _names_as_text(row: object) -> object:
     }
 
 
-PREPARED: dict[str, Callable[[object], object]] = {"events": _names_as_text, "event_files": lambda row: row}
+def _in_its_zone(row: object) -> object:
+    """Bare dates of a customer's commits are meant in its time zone."""
+    named = row.get("timezone") if isinstance(row, Mapping) else None
+    try:
+        return with_instants(row, ZoneInfo(named if isinstance(named, str) and named else "UTC"))
+    except (KeyError, ValueError, OSError):
+        return _as_utc(row)  # refused with its path when the customer is looked at
+
+
+PREPARED: dict[str, Callable[[object], object]] = {
+    "events": _names_as_text,
+    "event_files": lambda row: row,
+    "customers": _in_its_zone,
+}
 
 
 def _read_contracts(rows: Sequence[tuple[str, object]], entries: Entries) -> list[Fault]:

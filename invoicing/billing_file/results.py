@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Min
 
 from contracts.billing_periods import write_periods
-from contracts.models import BillingPeriod, Contract, CustomerKey
+from contracts.models import BillingPeriod, Contract, Customer, CustomerKey
 from contracts.unclaimed import unclaimed_usage
 from invoicing.billing_file.amounts import instant, money, quantity
 from invoicing.billing_file.balance_results import balance_rows
@@ -29,16 +29,14 @@ Statements = list[tuple[Invoice, list[InvoiceLine]]]
 def result(name: str, as_of: datetime) -> dict[str, Any]:
     """The RESULT of everything in the database."""
     contracts = list(Contract.objects.select_related("customer", "rate_card").order_by("key"))
+    sharing = list(Customer.objects.exclude(funds={}).order_by("key"))
     statements = _written() + _not_written(contracts, as_of)
     statements.sort(key=lambda one: _place(one[0]))
-    of_contract: dict[int, Statements] = defaultdict(list)
-    for invoice, lines in statements:
-        of_contract[invoice.contract_id].append((invoice, lines))
     return {
         "name": name,
         "as_of": instant(as_of),
         "invoices": [invoice_row(invoice, lines) for invoice, lines in statements],
-        "balances": [row for each in contracts for row in balance_rows(each, of_contract[each.pk], as_of)],
+        "balances": balance_rows(contracts, sharing, statements, as_of),
         "usage": _usage(contracts, as_of),
         "unclaimed": [{"customer": each.key, "events": each.events} for each in unclaimed_usage()],
     }
@@ -49,7 +47,7 @@ def _place(invoice: Invoice) -> tuple[Any, ...]:
 
 
 def _written() -> Statements:
-    rows = list(Invoice.objects.select_related("contract__customer", "contract__rate_card"))
+    rows = list(Invoice.objects.select_related("payer", "contract__customer", "contract__rate_card"))
     lines: dict[int, list[InvoiceLine]] = defaultdict(list)
     for line in InvoiceLine.objects.filter(invoice__in=rows).order_by("position") if rows else ():
         lines[line.invoice_id].append(line)
@@ -82,6 +80,7 @@ def invoice_row(invoice: Invoice, lines: Iterable[InvoiceLine]) -> dict[str, Any
     shadow = contract.shadow
     return {
         "customer": contract.customer.key,
+        "payer": (invoice.payer or contract.customer).key,
         "contract": contract.key,
         "kind": invoice.kind,
         "status": "shadow" if shadow else invoice.status,

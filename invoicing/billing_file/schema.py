@@ -10,6 +10,7 @@ from catalog.documents import Document
 from catalog.money import ONE
 from catalog.prices import WrittenPrice
 from contracts.deal import EVERYTHING, ContractDocument, Dated, Instant, Key, Scope
+from contracts.shared_terms import SharedCommit, SharedCredit, SharedFunds
 
 Text = Annotated[Any, Meta(extra_json_schema={"type": ["string", "number", "boolean"]})]
 
@@ -123,7 +124,9 @@ class TaxEntry(Document, frozen=True):
 
 
 class CustomerEntry(Document, frozen=True, kw_only=True):
-    """Who is billed. Aliases that the file does not name stay."""
+    """Who is billed. Aliases that the file does not name stay. `payer` says whom invoices are addressed to; `commits`
+    and `credits` are shared by the contracts of the customer and of those below it.
+    """
 
     key: Key
     name: str = ""
@@ -132,6 +135,14 @@ class CustomerEntry(Document, frozen=True, kw_only=True):
     email: str = ""
     address: str | None = None
     tax: TaxEntry = TaxEntry()
+    parent: Key | None = None
+    payer: Literal["self", "parent"] = "parent"
+    commits: tuple[SharedCommit, ...] = ()
+    credits: tuple[SharedCredit, ...] = ()
+
+    @property
+    def funds(self) -> SharedFunds:
+        return SharedFunds(commits=self.commits, credits=self.credits)
 
 
 class EventEntry(Document, frozen=True, kw_only=True):

@@ -48,7 +48,13 @@ def _line_name(line: dict[str, Any]) -> str:
 def _balances(balances: Sequence[dict[str, Any]]) -> Iterator[str]:
     rows = []
     for balance in balances:
-        rows.append([f"{balance['contract']}, {balance['balance']}", "", f"{balance['remaining']} {balance['unit']}"])
+        rows.append(
+            [
+                f"{balance['contract'] or balance['customer']}, {balance['balance']}",
+                "",
+                f"{balance['remaining']} {balance['unit']}",
+            ]
+        )
         rows += [[f"  {entry['kind']}", _day(entry["at"]), entry["amount"]] for entry in balance["ledger"]]
     yield "  Balances"
     yield from table(rows, "    ")

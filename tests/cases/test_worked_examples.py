@@ -185,8 +185,8 @@ def test_metronome_prepaid_discounted_commit_under_consumed() -> None:
         assert statement.total == D(expected["usage_invoice_totals"][number])
         drawn += statement.credits_applied
         left = left_at_start([replace(made.balances[0], drawn=drawn)], period.ending_before, "USD")
-        assert left["y1", "0"] == D(expected["remaining_after_month"][number])
-    assert left["y1", "0"] == D(expected["expired_at_end"])
+        assert left["", "y1", "0"] == D(expected["remaining_after_month"][number])
+    assert left["", "y1", "0"] == D(expected["expired_at_end"])
 
 
 def test_metronome_ledger_expiration() -> None:
@@ -195,7 +195,7 @@ def test_metronome_ledger_expiration() -> None:
     made = inputs({"calls": unit("1")}, {"credits": [funds("c", given["credit"])]}, ("calls", day(2), given["used"]))
     drawn = build_statement(made).draws[0].amount
     left = left_at_start([replace(made.balances[0], drawn=drawn)], made.period.ending_before, "USD")
-    assert [D(given["credit"]), -drawn, -left["c", "0"]] == [D(each) for each in example["expected"]["ledger"]]
+    assert [D(given["credit"]), -drawn, -left["", "c", "0"]] == [D(each) for each in example["expected"]["ledger"]]
 
 
 LEVEL = ProductTerms("level", "level", "m", "latest")
@@ -277,7 +277,7 @@ def test_metronome_type_beats_priority() -> None:
             key=each["id"],
             kind=kinds[each["type"]],
             priority=each["priority"],
-            rolls_from="0" if each.get("rollover") else None,
+            rolls_from=("", "c", "0") if each.get("rollover") else None,
         )
         for each in example["inputs"]["commits"]
     ]

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from catalog.group_values import Group, group_key
 from catalog.price_format import parse_price
-from contracts.balances import balances_of
+from contracts.balances import Balance, Posted, balances_of
 from contracts.deal_format import parse_deal
 from contracts.products import ProductTerms
 from contracts.proration import Calendar
@@ -70,6 +70,7 @@ def inputs(
     products: Sequence[ProductTerms] = (),
     drawn: Mapping[tuple[str, str], Decimal] | None = None,
     calendar: Calendar | None = None,
+    shared: Sequence[Balance] = (),
     **more: Any,
 ) -> StatementInputs:
     """The inputs of a statement. `rates` may be a price per product; products not described are sums of one meter."""
@@ -81,6 +82,7 @@ def inputs(
     agreed = parse_deal(deal or {}, ZONE)
     calendar = calendar or Calendar(ZONE, day(1))
     currency = more.pop("currency", "USD")
+    posted = Posted({("", *place): amount for place, amount in (drawn or {}).items()})
     made = StatementInputs(
         contract="c1",
         customer="acme",
@@ -91,7 +93,7 @@ def inputs(
         usage=(),
         deal=agreed,
         calendar=calendar,
-        balances=tuple(balances_of(agreed, calendar, currency, period.ending_before, drawn)),
+        balances=(*balances_of(agreed, calendar, currency, period.ending_before, posted), *shared),
         **more,
     )
     return replace(made, usage=tuple(sliced(made, uses)))

@@ -1,0 +1,139 @@
+"""Which balances are open to contracts, and what the ledger says of them: as many queries for one as for a thousand.
+
+Open to a contract are its own balances, what is left of the contract it renews, and the funds of its customer and of
+every customer above that.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+
+from django.db.models import Q, Sum
+
+from catalog.money import ZERO
+from contracts.balances import (
+    Balance,
+    BalanceId,
+    Posted,
+    balances_of,
+    of_contract,
+    of_customer,
+    settled,
+    shared_balances,
+    starts_before,
+)
+from contracts.deal import Deal
+from contracts.models import Contract, Customer, Families, LedgerEntry, below
+from contracts.renewals import renewed_balances
+from contracts.shared_terms import SharedCommit, SharedFunds, billed_by
+
+Kind = LedgerEntry.Kind
+DRAWN = Q(kind__in=[Kind.DRAW, Kind.VOID_RETURN, Kind.MANUAL])
+GONE = Q(kind=Kind.EXPIRATION) | Q(kind=Kind.ROLLOVER, amount__lt=0)
+ROLLED_IN = Q(kind=Kind.ROLLOVER, amount__gt=0)
+
+
+class OpenBalances:
+    """The balances of contracts. Expects `customer` selected along. `before`: what happened to them from then on does
+    not count.
+    """
+
+    def __init__(
+        self, contracts: Collection[Contract], deals: Mapping[int, Deal], before: datetime | None = None
+    ) -> None:
+        self._deals = dict(deals)
+        self._contracts = [each.pk for each in contracts]
+        self._families = Families(each.customer for each in contracts)
+        lines = [self._families.line(each.customer_id) for each in contracts]
+        self._sharing = {each.pk: each for line in lines for each in line if each.funds}
+        self._funds = {pk: each.shared_funds for pk, each in self._sharing.items()}
+        self._renewed = _contracts(each.renews_id for each in contracts)
+        self._deals |= {pk: each.parsed_deal for pk, each in self._renewed.items() if pk not in self._deals}
+        self._posted = _posted({*self._contracts, *self._renewed}, self._sharing, before)
+
+    def payer(self, contract: Contract) -> Customer | None:
+        """Whom the contract's invoices are addressed to, if not its customer."""
+        payer = self._families.payer(contract.customer_id)
+        return None if payer.pk == contract.customer_id else payer
+
+    def shared_commits(self, contract: Contract) -> tuple[SharedCommit, ...]:
+        """The shared commits whose purchases the contract bills."""
+        return billed_by(contract.key, (funds for _, funds in self._shared_with(contract)))
+
+    def billers(self) -> set[str]:
+        """The contracts that true up shared postpaid commits."""
+        commits = [commit for funds in self._funds.values() for commit in funds.commits]
+        return {each.billed_by for each in commits if each.billed_by and each.kind == "postpaid"}
+
+    def rivals(self) -> Q:
+        """The invoices that draw on any of the same balances, those of the contracts themselves included."""
+        own = Q(contract__in=[*self._contracts, *self._renewed])
+        return own | Q(customer__in=below(self._sharing)) if self._sharing else own
+
+    def of(self, contract: Contract, until: datetime) -> list[Balance]:
+        """Every balance open to a contract whose window starts before `until`, less what issued invoices drew.
+
+        A shadow draws in a world of its own: shared balances are as they would be if nobody drew on them.
+        """
+        found = balances_of(
+            self._deals[contract.pk],
+            contract.calendar,
+            contract.currency,
+            until,
+            self._posted,
+            of_contract(contract.key),
+        )
+        if contract.renews_id is not None:
+            found += self._carried(contract, self._renewed[contract.renews_id], until)
+        for customer, funds in self._shared_with(contract):
+            shared = shared_balances(funds, of_customer(customer.key), until, (contract.key, contract.currency))
+            found += shared if contract.shadow else settled(shared, self._posted)
+        return found
+
+    def _carried(self, contract: Contract, old: Contract, until: datetime) -> list[Balance]:
+        """The ended windows of the contract before, and the balances they go on in."""
+        pairs = renewed_balances(
+            self._deals[old.pk], old.calendar, old.currency, of_contract(old.key), of_contract(contract.key)
+        )
+        found: list[Balance] = []
+        for source, heir in pairs:
+            if starts_before(heir, until):
+                # What expired before the renewal was agreed comes back with it.
+                found.append(replace(source, drawn=self._posted.drawn.get(source.id, ZERO)))
+                found += settled([heir], self._posted)
+        return found
+
+    def _shared_with(self, contract: Contract) -> list[tuple[Customer, SharedFunds]]:
+        line = self._families.line(contract.customer_id)
+        return [(each, self._funds[each.pk]) for each in line if each.pk in self._funds]
+
+
+def _contracts(keys: Iterable[int | None]) -> dict[int, Contract]:
+    wanted = {each for each in keys if each is not None}
+    return Contract.objects.in_bulk(wanted) if wanted else {}
+
+
+def _posted(contracts: Collection[int], customers: Collection[int], before: datetime | None) -> Posted:
+    """What the ledger says of the balances of contracts, and of those that customers share."""
+    entries = LedgerEntry.objects.filter(contract__in=contracts)
+    if customers:
+        entries = entries | LedgerEntry.objects.filter(contract=None, customer__in=customers)
+    if before is not None:
+        entries = entries.filter(at__lt=before)
+    posted = Posted()
+    rows = entries.values_list("contract__key", "customer__key", "balance", "segment").annotate(
+        drawn=Sum("amount", filter=DRAWN), gone=Sum("amount", filter=GONE), came=Sum("amount", filter=ROLLED_IN)
+    )
+    for contract, customer, balance, segment, *sums in rows.order_by():
+        place = (of_contract(contract) if contract else of_customer(customer), balance, segment)
+        _note(posted, place, *sums)
+    return posted
+
+
+def _note(posted: Posted, place: BalanceId, drawn: Decimal | None, gone: Decimal | None, came: Decimal | None) -> None:
+    for sums, amount in ((posted.drawn, drawn), (posted.expired, gone)):
+        if amount is not None:
+            sums[place] = -amount
+    if came is not None:
+        posted.rolled_in[place] = came
