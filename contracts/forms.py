@@ -25,7 +25,7 @@ else:
 class CustomerForm(forms.ModelForm[Customer]):
     class Meta:
         model = Customer
-        fields = ["key", "name", "timezone", "email", "address", "tax_id"]
+        fields = ["key", "name", "timezone", "email", "address", "tax_id", "parent", "payer"]
         labels = {"timezone": "Time zone"}
         widgets = {"timezone": timezone_input(), "address": UnfoldAdminTextareaWidget(attrs={"rows": 4})}
 

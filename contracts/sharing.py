@@ -2,13 +2,17 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 from django.core.exceptions import ValidationError
+from django.db.models import Sum
 from msgspec.structs import replace
 
 from catalog.models import currency_code
+from catalog.money import ZERO, add, negate
 from contracts.catalog_terms import catalog_of
 from contracts.deal_format import Catalog, DealError, Fault
+from contracts.ledger import entries_of
 from contracts.models import Contract, Customer, below
 from contracts.shared_terms import (
     SharedCommit,
@@ -71,6 +75,35 @@ def settled_funds(customer: Customer) -> Settled:
         credits=tuple(each for each in complete.values() if not isinstance(each, SharedCommit)),
     )
     return Settled(settled, tuple(found))
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRow:
+    """What a customer shares: what may be used in all, and what issued invoices drew of it."""
+
+    term: SharedTerm
+    kind: str
+    granted: Decimal
+    drawn: Decimal
+
+    @property
+    def contracts(self) -> str:
+        return ", ".join(self.term.contracts) or f"all in {self.term.currency}"
+
+
+def shared_rows(customer: Customer) -> list[SharedRow]:
+    """Every commit and credit a customer shares."""
+    draws = entries_of(customer).filter(kind__in=["draw", "void_return"])
+    drawn = dict(draws.values_list("balance").annotate(total=Sum("amount")).order_by())
+    return [
+        SharedRow(
+            term,
+            f"{term.kind} commit" if isinstance(term, SharedCommit) else "credit",
+            add(access.amount for access in term.access),
+            negate(drawn.get(term.key, ZERO)),
+        )
+        for term in customer.shared_funds.terms
+    ]
 
 
 def _catalog(contracts: Collection[Contract]) -> Catalog | None:

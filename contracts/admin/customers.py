@@ -19,6 +19,7 @@ from contracts.current_usage import usage_this_month
 from contracts.forms import AliasFormSet, CustomerForm
 from contracts.models import Contract, Customer, CustomerKey
 from contracts.period_text import period_text
+from contracts.sharing import shared_rows
 
 
 class AliasInline(TabularInline[CustomerKey, Customer]):
@@ -46,13 +47,27 @@ class ContractInline(ReadOnlyInline[Contract, Customer]):
         return period_text(contract.starting_at, contract.ending_before, contract.zone)
 
 
+class ChildInline(ReadOnlyInline[Customer, Customer]):
+    """The customers right below."""
+
+    model = Customer
+    fk_name = "parent"
+    fields = ["key", "payer"]
+    readonly_fields = ["key", "payer"]
+    verbose_name = "customer below"
+    verbose_name_plural = "customers below"
+    show_change_link = True
+    tab = True
+
+
 @admin.register(Customer)
 class CustomerAdmin(ModelAdmin[Customer]):
     form = CustomerForm
     list_display = ["name", "key", "aliases", "email", "timezone", "number_of_contracts"]
     search_fields = ["name", "key", "keys__key", "email", "tax_id"]
-    fields = ["key", "name", "email", "address", "tax_id", "timezone"]
-    inlines = [AliasInline, ContractInline]
+    fields = ["key", "name", "email", "address", "tax_id", "timezone", "parent", "payer"]
+    autocomplete_fields = ["parent"]
+    inlines = [AliasInline, ContractInline, ChildInline]
 
     actions_detail = ["new_contract"]
 
@@ -66,11 +81,12 @@ class CustomerAdmin(ModelAdmin[Customer]):
         return self.inlines if obj else [AliasInline]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Customer | None = None) -> list[str]:
-        return ["key", "usage"] if obj else []
+        return ["key", "usage", "shared"] if obj else []
 
     def get_fieldsets(self, request: HttpRequest, obj: Customer | None = None) -> Any:
         usage = [("Usage this month", {"fields": ["usage"]})] if obj else []
-        return [(None, {"fields": self.fields}), *usage]
+        shared = [("Shared commits and credits", {"fields": ["shared"]})] if obj and obj.funds else []
+        return [(None, {"fields": self.fields}), *usage, *shared]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Customer]:
         found = super().get_queryset(request).prefetch_related("keys")
@@ -83,6 +99,12 @@ class CustomerAdmin(ModelAdmin[Customer]):
     @admin.display(description="Contracts", ordering="contract_count")
     def number_of_contracts(self, customer: Customer) -> int:
         return getattr(customer, "contract_count", 0)
+
+    @admin.display(description="")
+    def shared(self, customer: Customer) -> str:
+        """What the customer shares, and what the ledger says of it."""
+        context = {"rows": shared_rows(customer), "customer": customer}
+        return render_to_string("contracts/shared.html", context)
 
     @admin.display(description="")
     def usage(self, customer: Customer) -> str:

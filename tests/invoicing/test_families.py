@@ -9,6 +9,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
+from django.test import Client
+from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -235,3 +237,19 @@ def test_entries_of_two_owners_of_one_key_are_told_apart() -> None:
         assert post(owner, "pool", "manual", Decimal(amount), day(1), "by hand", "0")
         assert not post(owner, "pool", "manual", Decimal(amount), day(1), "by hand", "0")
     assert [balance_of(each, "pool") for each in (group, contract, contract.customer)] == [5, 7, 9]
+
+
+@pytest.mark.django_db
+def test_the_customers_page_shows_who_stands_below_and_what_is_shared(finance: User, client: Client) -> None:
+    group = family(70, 20)
+    for invoice in invoices():
+        issued(invoice, finance)
+    client.force_login(user("Sales ops"))
+    page = client.get(reverse("admin:contracts_customer_change", args=[group.pk])).content.decode()
+    assert "pool (prepaid commit)" in page
+    assert "all in USD" in page
+    assert "90.00" in page
+    assert "child-1" in page
+    client.force_login(finance)
+    invoice = client.get(reverse("admin:invoicing_invoice_change", args=[Invoice.objects.first().pk])).content.decode()  # type: ignore[union-attr]
+    assert f'<a class="text-link" href="{reverse("admin:contracts_customer_change", args=[group.pk])}">' in invoice
