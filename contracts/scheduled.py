@@ -6,9 +6,11 @@ stands on one scheduled invoice.
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from catalog.money import multiply, round_amount
 from contracts.balances import child_amount
