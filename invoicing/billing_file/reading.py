@@ -6,7 +6,7 @@ read by the rules of its version 1.2: `no` and `12:30` are text.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -41,7 +41,7 @@ for kind, pattern, first in (
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """One document of a file: what it holds, or why it cannot be read."""
+    """One document of a file, or one scenario of its list: what it holds, or why it cannot be read."""
 
     value: Any = None
     faults: tuple[Fault, ...] = ()
@@ -65,6 +65,9 @@ def read_one(path: Path) -> Any:
     for document in documents:
         if document.faults:
             raise FileError(document.faults)
+        for part in document.value if isinstance(document.value, list) else ():
+            if isinstance(part, Written):
+                raise FileError(part.faults)
     if len(documents) > 1:
         raise FileError([Fault("", "documents", f"the file holds {len(documents)} documents, apply takes one")])
     return documents[0].value
@@ -84,6 +87,8 @@ def _json(text: str) -> list[Written]:
         value = json.loads(
             text, parse_float=Decimal, parse_int=_whole, parse_constant=_constant, object_pairs_hook=_Pairs
         )
+        if isinstance(value, list) and not isinstance(value, _Pairs):
+            return [Written([_apart(_from_json, part) for part in value])]
         return [Written(_from_json(value, ""))]
     except json.JSONDecodeError as error:
         return [_unreadable(f"this is not JSON: {error.msg} (line {error.lineno}, column {error.colno})")]
@@ -116,12 +121,20 @@ def _from_json(value: Any, path: str) -> Any:
     return _text(value, path) if isinstance(value, str) else value
 
 
+def _apart(build: Callable[[Any, str], Any], part: Any) -> Any:
+    """One scenario of a list, or why it cannot be read: the others still can."""
+    try:
+        return build(part, "")
+    except FileError as error:
+        return Written(faults=error.faults)
+
+
 def _yaml(text: str) -> Iterator[Written]:
     loader: Any = None
     try:
         loader = _Loader(text)
         while loader.check_node():
-            value = _Built().of(loader.get_node(), "")
+            value = _Built().document(loader.get_node())
             if value is not None:
                 yield Written(value)
     except FileError as error:
@@ -149,6 +162,11 @@ class _Built:
 
     def of(self, node: Any, path: str) -> Any:
         return self._sized(node, path)[0]
+
+    def document(self, node: Any) -> Any:
+        if not isinstance(node, yaml.SequenceNode) or node.tag != TAG + "seq":
+            return self.of(node, "")
+        return [_apart(self.of, part) for part in node.value]
 
     def _sized(self, node: Any, path: str) -> tuple[Any, int]:
         if isinstance(node, yaml.ScalarNode):

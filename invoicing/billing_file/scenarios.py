@@ -16,7 +16,7 @@ from invoicing.billing_file.applying import apply_entries
 from invoicing.billing_file.events import send
 from invoicing.billing_file.faults import FileError
 from invoicing.billing_file.parsing import parse
-from invoicing.billing_file.reading import read_documents, split_scenarios
+from invoicing.billing_file.reading import Written, read_documents, split_scenarios
 from invoicing.billing_file.results import result
 from invoicing.close import close_periods
 from invoicing.spend_thresholds import bill_thresholds
@@ -42,11 +42,14 @@ def read_scenarios(path: Path) -> list[Scenario]:
         if document.faults:
             found.append(Scenario(_unnamed(len(found)), faults=document.faults))
         else:
-            found += [
-                Scenario(_name(written, len(found) + place), written)
-                for place, written in enumerate(split_scenarios(document.value))
-            ]
+            found += [_scenario(written, len(found) + n) for n, written in enumerate(split_scenarios(document.value))]
     return found
+
+
+def _scenario(written: Any, place: int) -> Scenario:
+    if isinstance(written, Written):
+        return Scenario(_unnamed(place), faults=written.faults)
+    return Scenario(_name(written, place), written)
 
 
 def _name(written: object, place: int) -> str:

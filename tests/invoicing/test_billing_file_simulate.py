@@ -249,3 +249,14 @@ def test_people_read_columns(tmp_path: Path) -> None:
     assert text.startswith("shown\n\n  c, usage, 2026-01-01 to 2026-02-01, in_review\n")
     assert "    calls            4  0.50   2.00\n" in text
     assert "    c, gift              0.00 USD\n" in text
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("suffix", [".yaml", ".json"])
+def test_a_scenario_that_cannot_be_read_leaves_the_others(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"scenarios{suffix}"
+    good = json.dumps(scenario("good"))
+    path.write_text(f'[{{"name": "twice", "as_of": "2026-01-01", "as_of": "2026-01-02"}}, {good}]')
+    bad, last = simulate(path, fails=True)
+    assert (bad["error"]["code"], bad["error"]["path"]) == ("repeated", "as_of")
+    assert (last["name"], last["invoices"][0]["total"]) == ("good", "5.00")
