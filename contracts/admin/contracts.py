@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -13,11 +13,12 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import action, display
 
 from billing_project.admin import ModelAdmin, ReadOnlyInline
-from contracts.admin.deal_screen import copied_terms, deal_screen
+from contracts.admin.deal_screen import copied_terms, deal_screen, offered, standing
+from contracts.approval import settle
 from contracts.billing_periods import redraw_periods
 from contracts.deal_changes import deal_changes
 from contracts.forms import ContractForm
-from contracts.models import PERIOD_FIELDS, BillingPeriod, Contract
+from contracts.models import PERIOD_FIELDS, BillingPeriod, Contract, Standing
 from contracts.period_text import day_text, period_text
 
 REDRAWN_BY = {*PERIOD_FIELDS, "ending_before"}
@@ -94,7 +95,9 @@ class ContractAdmin(ModelAdmin[Contract]):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         initial: dict[str, Any] = super().get_changeform_initial_data(request)
-        return {**initial, **copied_terms(request.GET.get("copy", ""))}
+        terms = copied_terms(request.GET.get("copy", ""))
+        template = offered(request.GET.get("template", ""), request.GET.get("day", ""))
+        return {**initial, **terms, **template}
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -102,10 +105,16 @@ class ContractAdmin(ModelAdmin[Contract]):
         contract = context.get("original")
         may = self.has_change_permission(request, contract) if contract else self.has_add_permission(request)
         context["deal"] = deal_screen(context["adminform"].form, contract, read_only=not may)
+        context["standing"] = standing(contract)
         rendered: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return rendered
 
     def save_model(self, request: HttpRequest, obj: Contract, form: ModelForm[Contract], change: bool) -> None:
+        if obj.status != Standing.ACTIVE or not change:
+            beyond = settle(obj)
+            if beyond:
+                reasons = "; ".join(map(str, beyond))
+                messages.warning(request, f"{obj} waits for a second person: {reasons}.")
         super().save_model(request, obj, form, change)
         if REDRAWN_BY & set(form.changed_data):
             redraw_periods(obj, timezone.now())

@@ -1,13 +1,19 @@
 """What the screen of a contract needs to show and edit its deal."""
 
+from datetime import date, datetime, time
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.forms import ModelForm
+from django.utils import timezone
 
+from contracts.deal import Deal
 from contracts.deal_field import deal_text, faults_by_path, suggestions
-from contracts.deal_format import DealError
+from contracts.deal_format import DealError, deal_as_dict, parse_deal
 from contracts.deal_words import deal_form
-from contracts.models import Contract
+from contracts.models import Amendment, Contract, ContractTemplate, Standing
+from contracts.templates import contract_of
+from meters.periods import local_midnight
 
 COPIED = ("rate_card", "timezone", "billing_every", "billing_anchor", "anchor_date", "net_days", "shadow")
 
@@ -45,3 +51,36 @@ def copied_terms(key: str) -> dict[str, Any]:
 def _local(contract: Contract, name: str) -> Any:
     instant = getattr(contract, name)
     return instant and instant.astimezone(contract.zone).replace(tzinfo=None)
+
+
+def offered(key: str, day: str) -> dict[str, Any]:
+    """The terms of a template as the first values of a contract that starts on a day (none given: today)."""
+    template = ContractTemplate.objects.filter(pk=key).first() if key.isdecimal() else None
+    if template is None:
+        return {}
+    zone = ZoneInfo("UTC")
+    try:
+        first = date.fromisoformat(day)
+    except ValueError:
+        first = timezone.now().date()
+    written = contract_of(template.document, local_midnight(first, zone), zone)
+    billing = written.get("billing", {})
+    deal = {name: value for name, value in written.items() if name in Deal.__struct_fields__}
+    ends = written.get("ending_before")
+    return {
+        "name": template.name,
+        "rate_card": template.rate_card_id,
+        "starting_at": datetime.combine(first, time.min),
+        "ending_before": ends.replace(tzinfo=None) if isinstance(ends, datetime) else None,
+        "billing_every": billing.get("every", "month"),
+        **({"net_days": written["net_days"]} if "net_days" in written else {}),
+        "deal": deal_text(deal_as_dict(parse_deal(deal, zone)), zone),
+    }
+
+
+def standing(contract: Contract | None) -> dict[str, Any]:
+    """Whether a contract is agreed, and the changes that wait for a second person."""
+    if contract is None:
+        return {"templates": ContractTemplate.objects.filter(archived_at=None)}
+    waiting = contract.amendments.filter(status=Amendment.Status.WAITING).select_related("created_by")
+    return {"active": contract.status == Standing.ACTIVE, "waiting": waiting}

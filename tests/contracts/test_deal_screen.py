@@ -18,7 +18,7 @@ from contracts.deal_dates import local_text, read_document, shown_document
 from contracts.deal_field import read_deal
 from contracts.deal_format import deal_as_dict, parse_deal
 from contracts.deal_words import TABS, deal_form
-from contracts.models import Contract
+from contracts.models import Contract, ContractTemplate, DealGuardrails, Standing
 from tests import factories
 from tests.contracts.deal_documents import EVERYTHING, deal_documents
 from tests.contracts.test_admin import ADD_CONTRACT, change_url, errors, new_contract
@@ -226,3 +226,42 @@ def test_a_copy_opens_for_another_customer(sales: Client) -> None:
     assert Contract.objects.count() == 1
     for unknown in ("0", "x"):
         assert sales.get(reverse(ADD_CONTRACT), {"copy": unknown}).status_code == 200
+
+
+@pytest.mark.django_db
+def test_a_contract_starts_from_a_template(sales: Client) -> None:
+    document = {
+        "term": "P1Y",
+        "net_days": 14,
+        "billing": {"every": "quarter"},
+        "credits": [{"key": "trial", "access": [{"amount": "5", "starting_at": "P0D", "ending_before": "P1M"}]}],
+    }
+    card = factories.RateCardFactory.create()
+    template = ContractTemplate.objects.create(key="starter", name="Starter", rate_card=card, document=document)
+    assert "Start from" in sales.get(reverse(ADD_CONTRACT)).content.decode()
+    page = sales.get(reverse(ADD_CONTRACT), {"template": str(template.pk), "day": "2026-03-01"})
+    form = page.context["adminform"].form
+    assert json.loads(form["deal"].value()) == {
+        "credits": [
+            {"key": "trial", "access": [{"amount": "5", "starting_at": "2026-03-01", "ending_before": "2026-04-01"}]}
+        ]
+    }
+    assert (form["net_days"].value(), form["billing_every"].value()) == (14, "quarter")
+    assert form["ending_before"].value().date().isoformat() == "2027-03-01"
+    for unknown in ({"template": "0"}, {"template": str(template.pk), "day": "soon"}):
+        assert sales.get(reverse(ADD_CONTRACT), unknown).status_code == 200
+
+
+@pytest.mark.django_db
+def test_a_deal_beyond_the_guardrails_waits(sales: Client) -> None:
+    DealGuardrails.objects.create(max_discount_percent=20)
+    deal = json.dumps({"discounts": [{"percent": "30"}]})
+    page = sales.post(reverse(ADD_CONTRACT), new_contract(deal=deal), follow=True).content.decode()
+    assert "waits for a second person" in page
+    contract = Contract.objects.get()
+    assert contract.status == Standing.AWAITING_APPROVAL
+    assert "It bills nothing until it is agreed." in sales.get(change_url(contract)).content.decode()
+    form = new_contract(rate_card=contract.rate_card, timezone="UTC", deal='{"discounts": [{"percent": "10"}]}')
+    assert sales.post(change_url(contract), form).status_code == 302
+    contract.refresh_from_db()
+    assert contract.status == Standing.ACTIVE
