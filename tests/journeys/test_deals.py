@@ -96,8 +96,8 @@ def test_sales_writes_a_deal_sees_the_preview_and_saves(login: Login, live_serve
     part(sales, "subscriptions[0].key").fill("seats")
     part(sales, "subscriptions[0].product").fill("seat")
     part(sales, "subscriptions[0].quantity").fill("7")
-    expect(preview.get_by_text("56.00 USD").first).to_be_visible()
-    expect(preview.locator("svg text", has_text="seats, seats")).to_be_visible()
+    expect(preview.get_by_text("51.00 USD").first).to_be_visible()
+    expect(preview.locator("svg")).to_contain_text("seats, seats")
     shoot(sales, "sales-writes-a-deal")
     assert not Contract.objects.exists()
 
@@ -123,7 +123,7 @@ def test_sales_writes_a_deal_sees_the_preview_and_saves(login: Login, live_serve
     sales.get_by_role("button", name="Save", exact=True).click()
     expect(sales.get_by_text("was changed successfully")).to_be_visible()
     sales.goto(f"{live_server.url}/admin/contracts/contract/{contract.pk}/history/")
-    expect(sales.get_by_text("Commits y1:")).to_be_visible()
+    expect(sales.get_by_text("Commits y1:").first).to_be_visible()
     shoot(sales, "the-history-of-a-deal")
 
     sales.goto(f"{live_server.url}/admin/catalog/ratecard/{rate.rate_card.pk}/grid/")
