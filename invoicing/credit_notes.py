@@ -12,6 +12,7 @@ from django.utils import timezone
 from billing_project.decimals import plain
 from billing_project.errors import ConflictError, RuleError
 from catalog.money import ZERO, add, divide, multiply, round_amount, subtract
+from invoicing.journal import post_credit_note
 from invoicing.models import CreditNote, CreditNoteLine, Invoice, InvoiceLine, Status
 from invoicing.numbering import next_number
 from invoicing.payments import settle
@@ -20,7 +21,7 @@ from invoicing.permissions import locked, remember, require
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-CREDITABLE = (Status.ISSUED, Status.PAID, Status.UNCOLLECTIBLE)
+CREDITABLE = (Status.ISSUED, Status.PAID)
 NOT_CREDITED = ("tax", "draw", "discount", "already_invoiced")
 
 
@@ -78,6 +79,7 @@ def issue_credit_note(note: int, actor: "User") -> CreditNote:
         asked.bill_to, asked.seller = row.bill_to, dict(settings.SELLER)
         asked.number = next_number(settings.CREDIT_NOTE_NUMBER_PREFIX)
         asked.save()
+        post_credit_note(asked)
         remember(row, "credited", actor, f"{asked.number}: {asked.reason}")
         row.credited_amount = add([row.credited_amount, asked.total])
         settle(row)

@@ -22,6 +22,7 @@ from invoicing.close import rebuild
 from invoicing.draft_rows import bill_to, same_as_written
 from invoicing.drafts import current, drawn_balance
 from invoicing.four_eyes import check_four_eyes
+from invoicing.journal import post_issue
 from invoicing.models import Invoice, Status
 from invoicing.numbering import next_number
 from invoicing.payments import settle
@@ -120,6 +121,7 @@ def issue(invoice: int, actor: "User", reason: str = "") -> Invoice:
         row.number = next_number(settings.INVOICE_NUMBER_PREFIX)
         row.save(update_fields=["status", "issued_by", "issued_at", "due_at", "bill_to", "seller", "number"])
         remember(row, "issued", actor, reason)
+        post_issue(row)
         # With nothing to pay it is paid at once.
         settle(row)
     return row

@@ -11,6 +11,7 @@ from django.utils import timezone
 from billing_project.decimals import plain
 from billing_project.errors import ConflictError, RuleError
 from catalog.money import add, negate, round_amount
+from invoicing.journal import is_written_off, post_payment, post_reversal, post_write_off
 from invoicing.models import Invoice, Payment, Status
 from invoicing.permissions import locked, remember, require
 
@@ -57,6 +58,7 @@ def record_payment(invoice: int, received: Received, actor: "User | None") -> Pa
             source=received.source,
             recorded_by=actor,
         )
+        post_payment(payment, written_off=row.status == Status.UNCOLLECTIBLE)
         remember(row, "payment", actor, f"{plain(received.amount)} {received.reference}".strip())
         row.paid_amount = add([row.paid_amount, received.amount])
         settle(row)
@@ -85,6 +87,7 @@ def reverse_payment(payment: int, actor: "User | None", reason: str) -> Payment:
             reverses=given,
             recorded_by=actor,
         )
+        post_reversal(given, back)
         remember(row, "payment reversed", actor, reason)
         row.paid_amount = add([row.paid_amount, back.amount])
         settle(row)
@@ -97,6 +100,7 @@ def write_off(invoice: int, actor: "User", reason: str) -> Invoice:
     _require_reason(reason)
     with transaction.atomic():
         row = locked(invoice, (Status.ISSUED,))
+        post_write_off(row, timezone.now())
         row.status = Status.UNCOLLECTIBLE
         row.save(update_fields=["status"])
         remember(row, "written off", actor, reason)
@@ -110,7 +114,8 @@ def settle(invoice: Invoice) -> None:
     if invoice.open_amount <= 0 and invoice.status in PAYABLE:
         invoice.status, invoice.paid_at = Status.PAID, timezone.now()
     elif invoice.open_amount > 0 and invoice.status == Status.PAID:
-        invoice.status, invoice.paid_at = Status.ISSUED, None
+        invoice.status = Status.UNCOLLECTIBLE if is_written_off(invoice) else Status.ISSUED
+        invoice.paid_at = None
     invoice.save(update_fields=["status", "paid_at", "paid_amount", "credited_amount"])
 
 

@@ -41,6 +41,7 @@ def void(invoice: int, actor: "User", reason: str) -> Invoice:
         if row.kind == Invoice.Kind.THRESHOLD:
             _check_not_subtracted(row)
         _return_draws(row)
+        post_void(row)
         row.status = Status.VOID
         row.save(update_fields=["status"])
         remember(row, "voided", actor, reason)

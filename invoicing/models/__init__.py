@@ -4,6 +4,7 @@ from invoicing.models.added_lines import AddedLine
 from invoicing.models.auto_approval import AutoApproval
 from invoicing.models.credit_notes import CreditNote, CreditNoteLine
 from invoicing.models.invoices import FROZEN, LIVING_FIELDS, OPEN, Invoice, InvoiceLine, NumberSeries, Status
+from invoicing.models.journal import AccountingPeriod, JournalEntry, JournalPosting
 from invoicing.models.payments import Payment
 from invoicing.models.steps import InvoiceStep
 
@@ -11,6 +12,7 @@ __all__ = [
     "FROZEN",
     "LIVING_FIELDS",
     "OPEN",
+    "AccountingPeriod",
     "AddedLine",
     "AutoApproval",
     "CreditNote",
@@ -18,6 +20,8 @@ __all__ = [
     "Invoice",
     "InvoiceLine",
     "InvoiceStep",
+    "JournalEntry",
+    "JournalPosting",
     "NumberSeries",
     "Payment",
     "Status",

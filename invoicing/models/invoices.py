@@ -184,6 +184,7 @@ class Invoice(models.Model):
                     ("issued", "uncollectible"),
                     ("paid", "issued"),
                     ("uncollectible", "paid"),
+                    ("paid", "uncollectible"),
                     ("uncollectible", "issued"),
                     ("uncollectible", "void"),
                 ],

@@ -35,7 +35,7 @@ def closed_months(**contract: Any) -> Contract:
     return Contract.objects.select_related("customer", "rate_card").get(pk=sold.pk)
 
 
-def rows(contract: Contract) -> list[tuple[int, Decimal | int, Decimal | int]]:
+def rows(contract: Contract) -> list[tuple[int, object, object]]:
     """Month, billed, would be."""
     found = preview(contract, day(15, month=4))
     return [(each.period.starting_at.month, each.billed, each.would_be) for each in found.closed]

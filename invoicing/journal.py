@@ -1,0 +1,243 @@
+"""Journal entries of documents, written in the transaction of the event that causes them, once per source.
+
+Months close in order. What belongs to a closed month lands on the first day of the first open one.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db.models import Q, Sum
+from django.db.models.functions import Coalesce
+
+from billing_project.locks import lock
+from catalog.money import ZERO, add, negate
+from contracts.balances import PREPAID, Balance
+from contracts.models import LedgerEntry
+from contracts.open_balances import OpenBalances
+from invoicing.billed_lines import billed_lines, label_of
+from invoicing.models import AccountingPeriod, CreditNote, Invoice, JournalEntry, JournalPosting, Payment
+from invoicing.revenue import (
+    DEFERRED,
+    BilledLine,
+    Entry,
+    Posting,
+    entries_of_credit_note,
+    entries_of_invoice,
+    entry_of_breakage,
+    entry_of_payment,
+    entry_of_write_off,
+    last_day,
+    released_by,
+    reversed_entry,
+)
+from meters.periods import Period
+
+Kind = LedgerEntry.Kind
+USED = (Kind.DRAW, Kind.VOID_RETURN, Kind.EXPIRATION)
+MOMENT = timedelta(microseconds=1)
+
+
+def books_zone() -> ZoneInfo:
+    """The days of the books are days of this zone; the days usage is earned on are those of its contract."""
+    return ZoneInfo(settings.TIME_ZONE)
+
+
+def first_open_day() -> date | None:
+    """The first day that is not closed; None while no month is."""
+    last = AccountingPeriod.objects.values_list("month", flat=True).first()
+    return (last + timedelta(days=32)).replace(day=1) if last else None
+
+
+def post_issue(invoice: Invoice) -> None:
+    """The entries of an invoice that is being issued, what it releases of commits, and what expired by now."""
+    at = invoice.issued_at or invoice.ending_before
+    issued_on = at.astimezone(books_zone()).date()
+    commits = _Commits(invoice)
+    lines = billed_lines(invoice, commits.released())
+    currency = str(invoice.total.currency)
+    _post(entries_of_invoice(lines, issued_on, currency), invoice, f"invoice:{invoice.pk}")
+    _post(commits.breakage(at, currency), invoice, f"invoice:{invoice.pk}")
+
+
+def post_payment(payment: Payment, *, written_off: bool) -> None:
+    day = payment.received_at.astimezone(books_zone()).date()
+    entry = entry_of_payment(payment.amount, day, written_off=written_off)
+    _post([entry], payment.invoice, f"payment:{payment.pk}")
+
+
+def post_reversal(given: Payment, back: Payment) -> None:
+    """The entry of a payment the other way round: where its money went it comes back from."""
+    day = back.received_at.astimezone(books_zone()).date()
+    _post(_reversed(f"payment:{given.pk}:", day), back.invoice, f"payment:{back.pk}")
+
+
+def is_written_off(invoice: Invoice) -> bool:
+    return JournalEntry.objects.filter(source=f"invoice:{invoice.pk}:write_off").exists()
+
+
+def post_write_off(invoice: Invoice, at: datetime) -> None:
+    entry = entry_of_write_off(invoice.open_amount, at.astimezone(books_zone()).date())
+    _post([entry], invoice, f"invoice:{invoice.pk}")
+
+
+def post_credit_note(note: CreditNote) -> None:
+    at = note.issued_at or note.requested_at
+    lines = [
+        BilledLine(row.line.kind, row.line.product, row.amount, (), _purchase_label(note.invoice, row.line.balance))
+        for row in note.lines.select_related("line")
+    ]
+    entries = entries_of_credit_note(lines, note.tax, at.astimezone(books_zone()).date())
+    _post(entries, note.invoice, f"credit-note:{note.pk}", note.number or "")
+
+
+def post_void(invoice: Invoice) -> None:
+    """Every entry of a voided invoice, the other way round."""
+    _post(_reversed(f"invoice:{invoice.pk}:"), invoice, f"void:{invoice.pk}")
+
+
+def _reversed(prefix: str, day: date | None = None) -> list[Entry]:
+    """The entries whose source begins so, the other way round, on their own days or on one."""
+    rows = JournalEntry.objects.filter(source__startswith=prefix).prefetch_related("postings")
+    entries = []
+    for row in rows.order_by("pk"):
+        postings = tuple(Posting(each.account, each.amount, each.product, each.balance) for each in row.postings.all())
+        part = row.source.removeprefix(prefix)
+        entries.append(reversed_entry(Entry(row.day, row.kind, part, postings), day or row.day, part))
+    return entries
+
+
+def write_entries(entries: Sequence[Entry], rows: Sequence[JournalEntry]) -> None:
+    """Write entries: `rows` are their unsaved heads, in the same order. Days in closed months become the first open
+    one. Must run inside a transaction; the books are locked until it ends.
+    """
+    lock("books")
+    open_day = first_open_day()
+    for entry, row in zip(entries, rows, strict=True):
+        row.day = max(entry.day, open_day) if open_day else entry.day
+    JournalEntry.objects.bulk_create(rows)
+    JournalPosting.objects.bulk_create(
+        [
+            JournalPosting(
+                entry=row,
+                account=posting.account,
+                amount=posting.amount,
+                product=posting.product,
+                balance=posting.balance,
+            )
+            for entry, row in zip(entries, rows, strict=True)
+            for posting in entry.postings
+        ]
+    )
+
+
+def _post(entries: Iterable[Entry], invoice: Invoice, prefix: str, document: str = "") -> None:
+    wanted = [entry for entry in entries if entry.postings]
+    if not wanted:
+        return
+    rows = [
+        JournalEntry(
+            kind=entry.kind,
+            source=f"{prefix}:{entry.part}",
+            currency=str(invoice.total.currency),
+            customer_id=invoice.customer_id,
+            contract_id=invoice.contract_id,
+            document=document or invoice.number or "",
+        )
+        for entry in wanted
+    ]
+    write_entries(wanted, rows)
+
+
+def _purchase_label(invoice: Invoice, balance: str) -> str:
+    return f"contract:{invoice.contract.key}/{balance}" if balance else ""
+
+
+class _Commits:
+    """The prepaid commits open to an invoice's contract: what was used of them, and what of their price is earned."""
+
+    def __init__(self, invoice: Invoice) -> None:
+        self._invoice = invoice
+        contract = invoice.contract
+        open_now = OpenBalances([contract], {contract.pk: contract.parsed_deal})
+        until = max(invoice.ending_before, invoice.issued_at or invoice.ending_before)
+        self._balances: dict[str, list[Balance]] = defaultdict(list)
+        for balance in open_now.of(contract, until):
+            if balance.kind == PREPAID:
+                self._balances[label_of(balance.owner, balance.key)].append(balance)
+        self._earned: dict[str, Decimal] = dict(_earned_before(self._balances)) if self._balances else {}
+
+    def released(self) -> dict[int, Decimal]:
+        """How much of their price the draws of the invoice earn, by the draw's place among its draws."""
+        found: dict[int, Decimal] = {}
+        if not self._balances:
+            return found
+        used = _used(self._balances, without_expired=True)
+        currency = str(self._invoice.total.currency)
+        for place, draw in enumerate(self._invoice.draws):
+            label = label_of(draw.get("owner") or f"contract:{self._invoice.contract.key}", draw["balance"])
+            if label not in self._balances or place in found:
+                continue
+            # The last draw of a commit takes what the earlier ones have left by rounding.
+            last = [
+                number
+                for number, other in enumerate(self._invoice.draws)
+                if (other.get("owner"), other["balance"]) == (draw.get("owner"), draw["balance"])
+            ]
+            after = add(Decimal(self._invoice.draws[number]["amount"]) for number in last if number > place)
+            basis = self._balances[label][0].cost_basis
+            drawn = add([used[label], negate(after)])
+            found[place] = released_by(basis, drawn, self._earned.get(label, ZERO), currency)
+            self._earned[label] = add([self._earned.get(label, ZERO), found[place]])
+        return found
+
+    def breakage(self, at: datetime, currency: str) -> list[Entry]:
+        """What is earned because it expired: all that was used or is gone, less what is earned already."""
+        entries: list[Entry] = []
+        if not self._balances:
+            return entries
+        used = _used(self._balances, without_expired=False)
+        for label, balances in self._balances.items():
+            left = released_by(balances[0].cost_basis, used[label], self._earned.get(label, ZERO), currency)
+            if left:
+                ends = [each.ending_before for each in balances if each.ending_before and each.ending_before <= at]
+                span = Period(max(ends) - timedelta(days=1), max(ends)) if ends else Period(at - MOMENT, at)
+                entry = entry_of_breakage(left, label, last_day(span, books_zone()))
+                entries.append(replace(entry, part=f"breakage:{label}"))
+        return entries
+
+
+def _owner_filter(labels: Iterable[str]) -> Q:
+    """The ledger entries of balances: labels are `contract:KEY/BALANCE` or `customer:KEY/BALANCE`."""
+    found = Q(pk__in=[])
+    for label in labels:
+        owner, _, balance = label.partition("/")
+        kind, _, key = owner.partition(":")
+        if kind == "contract":
+            found |= Q(contract__key=key, balance=balance)
+        else:
+            found |= Q(contract=None, customer__key=key, balance=balance)
+    return found
+
+
+def _used(labels: Mapping[str, object], *, without_expired: bool) -> Mapping[str, Decimal]:
+    kinds = [kind for kind in USED if not (without_expired and kind == Kind.EXPIRATION)]
+    rows = LedgerEntry.objects.filter(_owner_filter(labels), kind__in=kinds)
+    used: dict[str, Decimal] = defaultdict(Decimal)
+    for contract, customer, balance, total in (
+        rows.values_list("contract__key", "customer__key", "balance").annotate(total=Sum("amount")).order_by()
+    ):
+        owner = f"contract:{contract}" if contract else f"customer:{customer}"
+        used[label_of(owner, balance)] = negate(total)
+    return used
+
+
+def _earned_before(labels: Mapping[str, object]) -> Iterable[tuple[str, Decimal]]:
+    rows = JournalPosting.objects.filter(
+        account=DEFERRED, balance__in=list(labels), entry__kind__in=("earned", "breakage")
+    )
+    return rows.values_list("balance").annotate(total=Coalesce(Sum("amount"), ZERO)).order_by()
