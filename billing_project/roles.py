@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         "invoicing.record_payment",
         "invoicing.credit_invoice",
         "invoicing.add_line",
+        "invoicing.close_month",
         "invoicing.add_autoapproval",
         "invoicing.change_autoapproval",
         "invoicing.delete_autoapproval",

@@ -13,7 +13,8 @@ from django.db.models.functions import Coalesce
 from billing_project.decimals import plain
 from billing_project.fields import ExactField
 from contracts.models import BillingPeriod, Contract, LedgerEntry
-from invoicing.models import FROZEN, CreditNote, Invoice, InvoiceLine, NumberSeries, Payment, Status
+from invoicing.models import FROZEN, CreditNote, Invoice, InvoiceLine, JournalPosting, NumberSeries, Payment, Status
+from invoicing.revenue import RECEIVABLE, UNBILLED
 from meters.recount import find_drift
 
 ZERO = Decimal(0)
@@ -157,6 +158,36 @@ def what_is_paid_adds_up() -> Iterator[str]:
             yield f"Invoice {invoice}: it is {invoice.status}, and {plain(invoice.open_amount)} is open."
 
 
+def entries_balance() -> Iterator[str]:
+    """The postings of every journal entry add up to zero."""
+    rows = JournalPosting.objects.values_list("entry", "entry__source").annotate(sum=Sum("amount")).order_by("entry")
+    for _, source, total in rows.exclude(sum=0).iterator():
+        yield f"Journal entry {source}: its postings add up to {plain(total)}."
+
+
+def receivables_equal_what_is_open() -> Iterator[str]:
+    """What the books say customers owe is what is open on their issued invoices, by customer and currency."""
+    owed: dict[tuple[str, str], Decimal] = {}
+    for invoice in Invoice.objects.filter(status__in=(Status.ISSUED, Status.PAID)).select_related("customer"):
+        place = invoice.customer.key, str(invoice.total.currency)
+        owed[place] = owed.get(place, ZERO) + invoice.open_amount
+    booked = JournalPosting.objects.filter(account=RECEIVABLE).values_list("entry__customer__key", "entry__currency")
+    for customer, currency, total in booked.annotate(sum=Sum("amount")).order_by("entry__customer__key"):
+        open_amount = owed.pop((customer, currency), ZERO)
+        if open_amount != total:
+            yield f"Customer {customer}: {open_amount} {currency} is open, the books say {plain(total)}."
+    for (customer, currency), amount in owed.items():
+        if amount:
+            yield f"Customer {customer}: {amount} {currency} is open, the books know nothing of it."
+
+
+def unbilled_is_claimed_when_issued() -> Iterator[str]:
+    """An issued invoice leaves nothing of what it is for unbilled."""
+    rows = JournalPosting.objects.filter(account=UNBILLED).exclude(entry__kind="accrual")
+    for document, total in rows.values_list("entry__document").annotate(sum=Sum("amount")).exclude(sum=0).order_by():
+        yield f"Document {document}: {plain(total)} of it is still unbilled."
+
+
 INVARIANTS: dict[str, Callable[[], Iterator[str]]] = {
     "Rollups equal a recount of the events": rollups_equal_events,
     "Lines add up to totals": lines_add_up_to_totals,
@@ -167,6 +198,9 @@ INVARIANTS: dict[str, Callable[[], Iterator[str]]] = {
     "Draws of issued invoices are posted": draws_are_posted,
     "Draws of voided invoices are returned": voided_draws_are_returned,
     "Payments and credit notes add up": what_is_paid_adds_up,
+    "Journal entries balance": entries_balance,
+    "Receivables equal what is open": receivables_equal_what_is_open,
+    "What is issued is not unbilled": unbilled_is_claimed_when_issued,
     "Nothing is lost in a rollover": nothing_is_lost_in_a_rollover,
     "Usage of a customer is billed by one contract": usage_is_billed_once,
 }

@@ -11,6 +11,7 @@ from billing_project.rows import copy_rows, take_ids, update_rows
 from catalog.documents import written_out
 from catalog.price_format import price_as_dict
 from catalog.prices import Price
+from contracts.balances import Balance
 from contracts.models import BillingPeriod, Contract, Customer
 from invoicing.models import Invoice, InvoiceLine
 from invoicing.statement import Line, Statement
@@ -36,7 +37,7 @@ _plain = attrgetter(*PLAIN)
 @dataclass(frozen=True, slots=True)
 class Built:
     """A statement, and what it is for: a billing period, or the fees due at an instant. `payer` is whom the invoice is
-    addressed to, if not the customer.
+    addressed to, if not the customer; `balances` are those a period's statement could draw on.
     """
 
     contract: Contract
@@ -44,6 +45,7 @@ class Built:
     period: BillingPeriod | None = None
     scheduled_at: datetime | None = None
     payer: Customer | None = None
+    balances: tuple[Balance, ...] = ()
 
 
 def draft_invoice(built: Built) -> Invoice:

@@ -16,7 +16,7 @@ from invoicing.draft_rows import Built
 from invoicing.fees import DueFees, due_fees
 from invoicing.inputs import Terms, gather
 from invoicing.models import OPEN, Invoice
-from invoicing.statement import Statement, StatementInputs, build_scheduled, build_statement
+from invoicing.statement import Statement, StatementInputs, build_scheduled, build_statement, build_threshold
 from meters.periods import Period
 
 USAGE_FIRST, THEN_FEES = 0, 1
@@ -34,18 +34,22 @@ def build(
     fees: Sequence[DueFees] = (),
     leaving_out: Sequence[int] = (),
     terms: Terms | None = None,
+    until: datetime | None = None,
 ) -> list[Built]:
     """Build statements in order of time, then of the contract's key: the earlier ones draw from balances first.
 
     What open invoices draw counts as drawn for those that come after them, but for the invoices in `leaving_out`
     and the ones of the periods themselves. `terms` are those of all their contracts, where they were read before.
+    `until`: only what has accrued by an instant, as a threshold would bill it.
     """
     terms = terms or Terms([*(period.contract for period in periods), *(each.contract for each in fees)])
     pending = _Pending(terms, [period.pk for period in periods], leaving_out)
     added = added_lines({period.contract_id for period in periods} | {each.contract.pk for each in fees})
     inputs = {
         period.pk: replace(found, added=added.get(period.pk, ()))
-        for period, found in zip(periods, gather(periods, terms), strict=True)
+        for period, found in zip(
+            periods, gather(periods, terms, [until] * len(periods) if until else None), strict=True
+        )
     }
     work: list[tuple[Place, BillingPeriod | DueFees]] = [
         *((pending.place(period.contract.key, period.ending_before, None), period) for period in periods),
@@ -56,8 +60,9 @@ def build(
         contract = item.contract
         payer = terms.balances.payer(contract)
         if isinstance(item, BillingPeriod):
-            statement = build_statement(pending.drawn_from(contract, inputs[item.pk], place))
-            built.append(Built(contract, statement, period=item, payer=payer))
+            found = pending.drawn_from(contract, inputs[item.pk], place)
+            statement = build_threshold(found) if until else build_statement(found)
+            built.append(Built(contract, statement, period=item, payer=payer, balances=found.balances))
         else:
             bare = replace(terms.inputs(contract, item.due.period), added=added.get((contract.pk, item.at), ()))
             statement = build_scheduled(pending.drawn_from(contract, bare, place), item.due)

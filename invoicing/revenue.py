@@ -160,6 +160,7 @@ def released_by(cost_basis: Decimal, drawn: Decimal, released: Decimal, currency
 
 
 def _earned(line: BilledLine, currency: str) -> Iterable[tuple[date, Posting]]:
+    amounts: Sequence[tuple[str, Decimal]]
     if line.kind == "draw":
         amounts = ((DEFERRED, line.released), (CREDITS, subtract(negate(line.amount), line.released)))
     else:

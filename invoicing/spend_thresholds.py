@@ -21,8 +21,10 @@ from contracts.thresholds import spend, spend_reached
 from invoicing.close import rebuild
 from invoicing.draft_rows import Built, bill_to, write_drafts
 from invoicing.drafts import accrued
+from invoicing.journal import post_issue
 from invoicing.models import FROZEN, OPEN, Invoice, Status
 from invoicing.numbering import next_number
+from invoicing.payments import settle
 from invoicing.statement import Statement, StatementInputs, build_threshold
 from meters.event_times import event_times
 from meters.models import Meter
@@ -134,6 +136,9 @@ def _issue(period: BillingPeriod, at: datetime, statement: Statement) -> None:
         seller=dict(settings.SELLER),
         number=next_number(settings.INVOICE_NUMBER_PREFIX),
     )
+    invoice.refresh_from_db()
+    post_issue(invoice)
+    settle(invoice)
 
 
 def _drafts(period: BillingPeriod) -> list[Invoice]:

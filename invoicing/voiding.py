@@ -12,6 +12,7 @@ from contracts.ledger import owner_named, post
 from contracts.models import LedgerEntry, lock_families
 from invoicing.close import rebuild
 from invoicing.drafts import drawn_balance
+from invoicing.journal import post_void
 from invoicing.models import FROZEN, OPEN, Invoice, Status
 from invoicing.permissions import locked, remember, require
 
