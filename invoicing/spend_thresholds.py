@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from catalog.money import ZERO, subtract
+from contracts.billing_periods import write_periods
 from contracts.deal import SpendThreshold
 from contracts.models import BillingPeriod, Contract, Families
 from contracts.thresholds import spend, spend_reached
@@ -41,6 +42,7 @@ def bill_thresholds(as_of: datetime, contract: str | None = None) -> int:
     contracts = Contract.objects.filter(deal__has_key="spend_threshold", shadow=False)
     if contract:
         contracts = contracts.filter(key=contract)
+    write_periods(as_of, contracts)
     issued = 0
     for each in contracts.order_by("pk"):
         issued += _bill_contract(each.pk, as_of)

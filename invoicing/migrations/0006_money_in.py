@@ -360,7 +360,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='creditnoteline',
             name='line',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='credited', to='invoicing.invoiceline'),
+            field=models.ForeignKey(on_delete=django.db.models.deletion.DO_NOTHING, related_name='credited', to='invoicing.invoiceline'),
         ),
         migrations.AddField(
             model_name='invoicestep',

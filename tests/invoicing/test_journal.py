@@ -18,6 +18,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, transaction
 
 from billing_project.errors import RuleError
+from catalog.models import Product, Rate
 from invoicing.accounting import close_month, movements, waterfall
 from invoicing.books import INVARIANTS
 from invoicing.close import close_periods
@@ -93,8 +94,6 @@ def test_a_commit_is_earned_as_it_is_drawn_and_what_is_left_when_it_ends(finance
 def test_seats_in_advance_are_earned_over_their_month(finance: User) -> None:
     """2 seats at 0.50, billed on 1 January for January, February and March in advance by month."""
     subscription = {"key": "seats", "product": "seat", "quantity": "2", "every": "quarter"}
-    from catalog.models import Product, Rate
-
     (contract,) = sell(used=())
     seat = Product.objects.create(key="seat", name="Seat", kind="subscription")
     Rate.objects.create(rate_card=contract.rate_card, product=seat, price={"model": "per_unit", "unit_amount": "45.00"})
@@ -213,16 +212,20 @@ class TestClosedMonths:
             call_command("close_month", "January")
 
 
+def _post_and_commit(entry: JournalEntry) -> None:
+    JournalPosting.objects.create(entry=entry, account=CASH, amount=1)
+    with transaction.get_connection().cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+
 class TestTheDatabase:
     def test_an_entry_that_does_not_balance_is_refused(self, finance: User) -> None:
         (contract,) = sell()
+        entry = JournalEntry.objects.create(
+            day=day(5), kind="x", source="x", currency="USD", customer=contract.customer
+        )
         with pytest.raises(DatabaseError, match="does not balance"), transaction.atomic():
-            entry = JournalEntry.objects.create(
-                day=day(5), kind="x", source="x", currency="USD", customer=contract.customer
-            )
-            JournalPosting.objects.create(entry=entry, account=CASH, amount=1)
-            with transaction.get_connection().cursor() as cursor:
-                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            _post_and_commit(entry)
 
     def test_entries_and_postings_are_never_changed(self, finance: User) -> None:
         sell()
