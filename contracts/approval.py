@@ -15,7 +15,7 @@ from billing_project.history import authored_by, authors_since
 from contracts.catalog_terms import units_of
 from contracts.changing import locked_contract, put_in_force
 from contracts.deal import Deal
-from contracts.guardrails import Excess, Proposal, excesses, unit_value
+from contracts.guardrails import NO_LIMITS, Excess, Guardrails, Proposal, excesses, unit_value
 from contracts.models import Amendment, Contract, Standing, guardrails_in
 
 if TYPE_CHECKING:
@@ -24,21 +24,24 @@ if TYPE_CHECKING:
 PERMISSION = "contracts.approve_contract"
 
 
-def excesses_of(contract: Contract, deal: Deal | None = None) -> list[Excess]:
-    """What of a contract's terms, as they stand on the object, goes beyond the guardrails. A shadow gives nothing."""
-    if contract.shadow:
+def excesses_of(contract: Contract, deal: Deal | None = None, limits: Guardrails | None = None) -> list[Excess]:
+    """What of a contract's terms, as they stand on the object, goes beyond the guardrails (`limits`, if they are read
+    already). A shadow gives nothing.
+    """
+    limits = guardrails_in(contract.currency) if limits is None else limits
+    if contract.shadow or limits == NO_LIMITS:
         return []
     values = {key: unit_value(each.rate for each in rates) for key, rates in units_of(contract.rate_card).items()}
     terms = contract.parsed_deal if deal is None else deal
     proposal = Proposal(terms, contract.calendar, contract.currency, contract.net_days, values)
-    return excesses(proposal, guardrails_in(contract.currency))
+    return excesses(proposal, limits)
 
 
-def settle(contract: Contract) -> list[Excess]:
+def settle(contract: Contract, limits: Guardrails | None = None) -> list[Excess]:
     """Make a contract that is not in force yet active, or let it wait, by its terms; it is not saved. Returns what it
     waits for.
     """
-    beyond = excesses_of(contract)
+    beyond = excesses_of(contract, limits=limits)
     contract.status = Standing.AWAITING_APPROVAL if beyond else Standing.ACTIVE
     contract.status_note, contract.approved_by, contract.approved_at = "", None, None
     return beyond

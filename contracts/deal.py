@@ -373,13 +373,14 @@ class Billing(Document, frozen=True):
 
 
 class ContractDocument(Deal, frozen=True, kw_only=True):
-    """The billing file's contract object: the deal, and the columns of the contract."""
+    """The billing file's contract object: the deal and the columns. What it does not say, its template may."""
 
     key: Key
     name: str = ""
     customer: Key
     renews: Key | None = None
-    rate_card: Key
+    template: Key | None = None
+    rate_card: Key = ""
     starting_at: Instant
     ending_before: Instant | None = None
     timezone: str | None = None
@@ -388,5 +389,7 @@ class ContractDocument(Deal, frozen=True, kw_only=True):
     shadow: bool = False
 
     def check(self) -> None:
+        if not self.rate_card:
+            raise ValueError("rate_card: is missing; name a rate card, or a template that has one")
         if self.ending_before and self.ending_before <= self.starting_at:
             raise ValueError("ending_before: must be after starting_at")

@@ -121,6 +121,21 @@ def contract_from(document: ContractDocument, customer: Customer) -> Contract:
     )
 
 
+def as_document(contract: Contract) -> dict[str, Any]:
+    """A contract as the billing file's contract object, without its key, customer and start."""
+    anchor = contract.anchor_date.isoformat() if contract.anchor_date else contract.billing_anchor
+    return {
+        "name": contract.name,
+        "rate_card": contract.rate_card.key,
+        "ending_before": contract.ending_before,
+        "timezone": contract.timezone,
+        "billing": {"every": contract.billing_every, "anchor": anchor},
+        "net_days": contract.net_days,
+        "shadow": contract.shadow,
+        **contract.deal,
+    }
+
+
 def _document(
     template: ContractTemplate, customer: Customer, starting_at: datetime, fields: Mapping[str, Any]
 ) -> ContractDocument:

@@ -4,7 +4,7 @@ from contracts.models.amendments import Amendment
 from contracts.models.contracts import PERIOD_FIELDS, SCHEDULING, Anchor, BillingPeriod, Contract, Every, Standing
 from contracts.models.customers import Customer, CustomerKey, Families, Payer, below, lock_families, timezone_name
 from contracts.models.ledger import LedgerEntry
-from contracts.models.offers import ContractTemplate, DealGuardrails, guardrails_in
+from contracts.models.offers import ContractTemplate, DealGuardrails, all_guardrails, guardrails_in
 
 __all__ = [
     "PERIOD_FIELDS",
@@ -22,6 +22,7 @@ __all__ = [
     "LedgerEntry",
     "Payer",
     "Standing",
+    "all_guardrails",
     "below",
     "guardrails_in",
     "lock_families",

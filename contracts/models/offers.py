@@ -1,18 +1,18 @@
 """What is offered before anybody signs: contract templates (packages), and how far a deal may go by itself."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
 
 from billing_project.fields import ExactField, key_field
 from billing_project.history import tracked
 from catalog.models import RateCard, currency_code
 from contracts.catalog_terms import catalog_of
 from contracts.deal_format import DealError
-from contracts.guardrails import Guardrails
+from contracts.guardrails import NO_LIMITS, Guardrails
 from contracts.templates import TemplateTerms, parse_template, template_as_dict
 
 
@@ -120,6 +120,10 @@ class DealGuardrails(models.Model):
 
 def guardrails_in(currency: str) -> Guardrails:
     """The limits for deals in a currency: its own, else those for every currency, else none."""
-    rows = DealGuardrails.objects.filter(Q(currency=currency) | Q(currency="")).order_by("-currency")
-    row = rows.first()
-    return row.limits if row else Guardrails()
+    return all_guardrails()(currency)
+
+
+def all_guardrails() -> Callable[[str], Guardrails]:
+    """The limits by currency, read once."""
+    rows = {row.currency: row.limits for row in DealGuardrails.objects.all()}
+    return lambda currency: rows.get(currency) or rows.get("") or NO_LIMITS

@@ -14,6 +14,7 @@ from contracts.deal_format import Fault
 from invoicing.billing_file.catalog_side import apply_meters, apply_products, apply_rate_cards
 from invoicing.billing_file.contract_side import apply_contracts, apply_customers, settle_customers
 from invoicing.billing_file.faults import FileError
+from invoicing.billing_file.packages import apply_templates
 from invoicing.billing_file.parsing import Entries
 from invoicing.billing_file.plan import Step
 
@@ -30,6 +31,7 @@ def apply_entries(entries: Entries, now: datetime, *, dry_run: bool = False) -> 
         lambda: apply_products(entries.products),
         lambda: apply_rate_cards(entries.rate_cards),
         lambda: apply_customers(entries.customers),
+        lambda: apply_templates(entries.templates),
         lambda: apply_contracts(entries.contracts, now),
     ]
     with transaction.atomic():

@@ -11,8 +11,7 @@ from catalog.documents import write
 from catalog.group_values import group_key, group_text, parse_group
 from catalog.models import Product, Rate, RateCard
 from catalog.price_format import parse_price, price_as_dict
-from invoicing.billing_file.faults import Fault, model_faults
-from invoicing.billing_file.parsing import Placed
+from invoicing.billing_file.faults import Fault, Placed, model_faults
 from invoicing.billing_file.plan import Step, step
 from invoicing.billing_file.rows import upsert
 from invoicing.billing_file.schema import Condition, MeterEntry, ProductEntry, RateCardEntry, RateEntry

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -10,12 +11,22 @@ from contracts.billing_periods import redraw_periods
 from contracts.catalog_terms import catalog_of
 from contracts.deal import ContractDocument
 from contracts.deal_format import Catalog, DealError, deal_as_dict, deal_of, faults_of
-from contracts.models import PERIOD_FIELDS, Anchor, Contract, Customer, CustomerKey
+from contracts.guardrails import Guardrails
+from contracts.models import (
+    PERIOD_FIELDS,
+    Anchor,
+    Contract,
+    ContractTemplate,
+    Customer,
+    CustomerKey,
+    Standing,
+    all_guardrails,
+)
 from contracts.shared_terms import funds_as_dict
 from contracts.sharing import settle
-from invoicing.billing_file.faults import Fault, placed, unfolded
+from invoicing.billing_file.agreeing import settled, waiting_change
+from invoicing.billing_file.faults import Fault, Placed, placed, unfolded
 from invoicing.billing_file.frozen import frozen_funds, frozen_terms
-from invoicing.billing_file.parsing import Placed
 from invoicing.billing_file.plan import Step, step
 from invoicing.billing_file.rows import upsert
 from invoicing.billing_file.schema import CustomerEntry
@@ -140,6 +151,8 @@ def apply_contracts(entries: Sequence[Placed[ContractDocument]], now: datetime) 
     catalogs = {card.key: catalog_of(card) for card in cards.values()}
     filtered = any(each.entry.usage_filter for each in entries)
     splits = _splits(cards.values()) if filtered else {}
+    templates = _templates(entries)
+    guardrails = all_guardrails()
     steps: dict[str, Step] = {}
     faults: list[Fault] = []
     known = dict(stored) | {row.key: row for row in Contract.objects.filter(key__in=_renewed(entries) - stored.keys())}
@@ -150,7 +163,9 @@ def apply_contracts(entries: Sequence[Placed[ContractDocument]], now: datetime) 
         if not wrong and customer and card:
             row = stored.get(each.entry.key) or Contract(key=each.entry.key)
             old = known[each.entry.renews] if each.entry.renews else None
-            made, wrong = _apply_one(row, each, customer, old, card, catalogs[card.key], now)
+            template = templates.get(each.entry.template or "") or row.template
+            around = _Around(customer, card, catalogs[card.key], old, template, guardrails(card.currency))
+            made, wrong = _apply_one(row, each, around, now)
             known |= {row.key: row} if made else {}
             wrong += _unfilterable(each, splits.get(card.key, {}))
             if made:
@@ -174,6 +189,11 @@ def _unknown(
         yield Fault(f"{each.path}.rate_card", "unknown", f"there is no rate card {each.entry.rate_card}")
 
 
+def _templates(entries: Sequence[Placed[ContractDocument]]) -> dict[str, ContractTemplate]:
+    named = {each.entry.template for each in entries} - {None}
+    return {row.key: row for row in ContractTemplate.objects.filter(key__in=named)} if named else {}
+
+
 def _splits(cards: Iterable[RateCard]) -> dict[str, dict[str, list[str]]]:
     """By card, what the meters of its products split usage by."""
     rows = Rate.objects.filter(rate_card__in=list(cards), product__meter__isnull=False)
@@ -192,18 +212,24 @@ def _unfilterable(each: Placed[ContractDocument], splits: Mapping[str, Sequence[
                 break
 
 
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What a contract refers to, and how far it may go."""
+
+    customer: Customer
+    card: RateCard
+    catalog: Catalog
+    renews: Contract | None
+    template: ContractTemplate | None
+    limits: Guardrails
+
+
 def _apply_one(
-    row: Contract,
-    each: Placed[ContractDocument],
-    customer: Customer,
-    renews: Contract | None,
-    card: RateCard,
-    catalog: Catalog,
-    now: datetime,
+    row: Contract, each: Placed[ContractDocument], around: _Around, now: datetime
 ) -> tuple[Step | None, list[Fault]]:
-    entry, path = each.entry, each.path
+    entry, path, customer = each.entry, each.path, around.customer
     is_new = row.pk is None
-    faults = placed(path, faults_of(entry, catalog))
+    faults = placed(path, faults_of(entry, around.catalog))
     if not is_new and row.customer_id != customer.pk:
         faults.append(Fault(f"{path}.customer", "frozen", f"the contract is {row.customer.key}'s and stays so"))
     anchor, anchor_date = _anchor(entry.billing.anchor)
@@ -219,8 +245,9 @@ def _apply_one(
     values = {
         "name": entry.name,
         "customer": customer,
-        "renews": renews,
-        "rate_card": card,
+        "renews": around.renews,
+        "rate_card": around.card,
+        "template": around.template,
         "starting_at": entry.starting_at,
         "ending_before": entry.ending_before,
         "timezone": entry.timezone or (customer.timezone if is_new else row.timezone),
@@ -233,14 +260,33 @@ def _apply_one(
     }
     if before == deal:
         values["deal"] = row.deal
+    return _save(row, values, each, around.limits, before, now)
+
+
+def _save(
+    row: Contract,
+    values: dict[str, Any],
+    each: Placed[ContractDocument],
+    limits: Guardrails,
+    before: Mapping[str, Any],
+    now: datetime,
+) -> tuple[Step | None, list[Fault]]:
+    """Bring a contract to its values, or let what goes beyond the guardrails wait."""
+    is_new, deal = row.pk is None, values["deal"]
+    if not is_new:
+        waiting, faults = waiting_change(row, values, each.path, limits, CONTRACT_NAMES)
+        if waiting or faults:
+            return waiting, faults
     drawn_by = [*PERIOD_FIELDS, "ending_before"]
     drawn = {name: getattr(row, name) for name in drawn_by}
-    made, wrong = upsert(row, values, path, "contract", CONTRACT_NAMES)
-    wrong = unfolded(wrong, "deal", path)
+    made, wrong = upsert(row, values, each.path, "contract", CONTRACT_NAMES)
+    wrong = unfolded(wrong, "deal", each.path)
     if made and not is_new and any(drawn[name] != getattr(row, name) for name in drawn_by):
         redraw_periods(row, now)
     if made and made.action == "change" and deal != before:
-        made = step("contract", entry.key, False, _without_deal(made, before, deal))
+        made = step("contract", row.key, False, _without_deal(made, before, deal))
+    if made and (is_new or (made.action == "change" and row.status != Standing.ACTIVE)):
+        made = settled(row, made, limits)
     return made, wrong
 
 

@@ -10,8 +10,8 @@ import msgspec
 
 from billing_project.errors import RuleError
 from contracts.deal_format import BARE_DATE, Fault
-from invoicing.billing_file.faults import FileError
-from invoicing.billing_file.parsing import Entries, Placed
+from invoicing.billing_file.faults import FileError, Placed
+from invoicing.billing_file.parsing import Entries
 from invoicing.billing_file.schema import EventEntry, EventFileEntry
 from meters.events import AHEAD, END_OF_TIME, MAX_EVENTS, Event, decode
 from meters.exact_json import encode

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from django.core.exceptions import ValidationError
 
@@ -9,7 +11,16 @@ from contracts.deal_format import Fault
 
 PLACE = re.compile(r"([a-z_]+[a-z_.\[\]0-9]*): (.*)", re.DOTALL)
 
-__all__ = ["Fault", "FileError", "joined", "model_faults", "placed", "unfolded"]
+__all__ = ["Fault", "FileError", "Placed", "joined", "model_faults", "placed", "unfolded"]
+E = TypeVar("E")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Generic[E]):
+    """An entry and its path in the file."""
+
+    path: str
+    entry: E
 
 
 class FileError(ValueError):

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from catalog.documents import DocumentError, read
 from contracts.deal import ContractDocument
 from contracts.deal_format import DealError, Fault, parse_contract, with_instants
 from contracts.models import Customer
-from invoicing.billing_file.faults import FileError, joined, placed
+from invoicing.billing_file.faults import FileError, Placed, joined, placed
+from invoicing.billing_file.packages import Packages, WrittenTemplate, read_templates
 from invoicing.billing_file.schema import (
     ENTRIES,
     BillingFile,
@@ -22,19 +23,10 @@ from invoicing.billing_file.schema import (
     RateCardEntry,
 )
 
-E = TypeVar("E")
 INSTANTS = frozenset({"at", "as_of", "starting_at", "ending_before"})
 OPAQUE = frozenset({"where", "usage_filter", "properties", "filters"})  # keys inside are people's own, not fields
 YEARS = range(1970, 3000)
 NAMES = frozenset({"id", "customer", "type"})
-
-
-@dataclass(frozen=True, slots=True)
-class Placed(Generic[E]):
-    """An entry and its path in the file."""
-
-    path: str
-    entry: E
 
 
 @dataclass(slots=True)
@@ -47,6 +39,7 @@ class Entries:
     products: list[Placed[ProductEntry]] = field(default_factory=list)
     rate_cards: list[Placed[RateCardEntry]] = field(default_factory=list)
     customers: list[Placed[CustomerEntry]] = field(default_factory=list)
+    templates: list[Placed[WrittenTemplate]] = field(default_factory=list)
     contracts: list[Placed[ContractDocument]] = field(default_factory=list)
     events: list[Placed[EventEntry]] = field(default_factory=list)
     event_files: list[Placed[EventFileEntry]] = field(default_factory=list)
@@ -90,6 +83,8 @@ def _read_file(prefix: str, written: object, entries: Entries, contracts: list[t
         placed_rows = [(f"{prefix}{section}[{index}]", row) for index, row in enumerate(rows)]
         if section == "contracts":
             contracts += placed_rows
+        elif section == "templates":
+            faults += read_templates(placed_rows, entries.templates)
         else:
             faults += _read_rows(placed_rows, kind, getattr(entries, section), PREPARED.get(section, _as_utc))
     return faults
@@ -144,10 +139,12 @@ def _read_contracts(rows: Sequence[tuple[str, object]], entries: Entries) -> lis
     faults: list[Fault] = []
     named = {str(row["customer"]) for _, row in rows if isinstance(row, Mapping) and "customer" in row}
     zones = zones_of(entries, named)
+    packages = Packages(rows, entries.templates)
     for path, row in rows:
         customer = str(row.get("customer", "")) if isinstance(row, Mapping) else ""
+        zone = zones.get(customer, ZoneInfo("UTC"))
         try:
-            entries.contracts.append(Placed(path, parse_contract(row, zones.get(customer, ZoneInfo("UTC")))))
+            entries.contracts.append(Placed(path, parse_contract(packages.filled_in(row, zone), zone)))
         except DealError as error:
             faults += placed(path, error.faults)
     return faults
@@ -168,7 +165,7 @@ def zones_of(entries: Entries, customers: set[str]) -> dict[str, ZoneInfo]:
 
 
 def _repeated(entries: Entries) -> Iterator[Fault]:
-    for section in ("meters", "products", "rate_cards", "customers", "contracts"):
+    for section in ("meters", "products", "rate_cards", "customers", "templates", "contracts"):
         seen: dict[str, str] = {}
         for each in getattr(entries, section):
             first = seen.setdefault(each.entry.key, each.path)

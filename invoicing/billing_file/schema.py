@@ -10,7 +10,9 @@ from catalog.documents import Document
 from catalog.money import ONE
 from catalog.prices import WrittenPrice
 from contracts.deal import EVERYTHING, ContractDocument, Dated, Instant, Key, Scope
+from contracts.durations import PATTERN
 from contracts.shared_terms import SharedCommit, SharedCredit, SharedFunds
+from contracts.templates import TemplateDocument
 
 Text = Annotated[Any, Meta(extra_json_schema={"type": ["string", "number", "boolean"]})]
 
@@ -185,6 +187,7 @@ class BillingFile(Document, frozen=True, kw_only=True):
     products: tuple[ProductEntry, ...] = ()
     rate_cards: tuple[RateCardEntry, ...] = ()
     customers: tuple[CustomerEntry, ...] = ()
+    templates: tuple[TemplateDocument, ...] = ()
     contracts: tuple[ContractDocument, ...] = ()
     events: tuple[EventEntry, ...] = ()
     event_files: tuple[EventFileEntry, ...] = ()
@@ -201,6 +204,7 @@ ENTRIES: dict[str, Any] = {
     "products": ProductEntry,
     "rate_cards": RateCardEntry,
     "customers": CustomerEntry,
+    "templates": TemplateDocument,
     "contracts": ContractDocument,
     "events": EventEntry,
     "event_files": EventFileEntry,
@@ -211,13 +215,38 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema of the format: of one file, or of a list of scenarios."""
     schema: dict[str, Any] = msgspec.json.schema(BillingFile | tuple[BillingFile, ...])
     scenarios = msgspec.json.schema(ScenarioList)
-    definitions = {**schema.pop("$defs"), **scenarios["$defs"]}
+    definitions = {**schema.pop("$defs"), **scenarios["$defs"], **_template_definitions()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Countinghouse billing file",
         "anyOf": [*schema["anyOf"], {"$ref": scenarios["$ref"]}],
         "$defs": as_written(definitions),
     }
+
+
+def _template_definitions() -> dict[str, Any]:
+    """Templates are made of what contracts are made of, with durations for instants: definitions of their own."""
+    definitions = msgspec.json.schema(TemplateDocument)["$defs"]
+    names = {name: name if name == TemplateDocument.__name__ else f"{name}InTemplate" for name in definitions}
+    return {names[name]: _with_durations(definition, names) for name, definition in definitions.items()}
+
+
+def _with_durations(schema: Any, names: dict[str, str]) -> Any:
+    if isinstance(schema, list):
+        return [_with_durations(each, names) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("format") == "date-time":
+        return {"type": "string", "pattern": PATTERN, "description": "ISO 8601 duration from the contract's start."}
+    renamed = {key: _with_durations(value, names) for key, value in schema.items()}
+    for key, value in schema.items():
+        if key == "$ref":
+            folder, _, name = value.rpartition("/")
+            renamed[key] = f"{folder}/{names[name]}"
+        elif key == "discriminator":
+            mapping = {tag: _with_durations({"$ref": ref}, names)["$ref"] for tag, ref in value["mapping"].items()}
+            renamed[key] = {**value, "mapping": mapping}
+    return renamed
 
 
 def as_written(schema: Any) -> Any:
