@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import pghistory
 from django.contrib.auth import get_user_model
@@ -15,6 +15,7 @@ from django.db.models import Model
 from billing_project.decimals import plain
 
 LIMIT = 200
+M = TypeVar("M", bound=Model)
 
 
 def tracked(**options: Any) -> Any:
@@ -37,6 +38,26 @@ def authors_since(tracked: Model, since: datetime | None) -> set[int]:
         rows = rows.filter(pgh_created_at__gt=since)
     contexts = [_context(row) for row in rows]
     return {each["user"] for each in contexts if each.get("user") and not each.get("decision")}
+
+
+def as_known(model: type[M], at: datetime, keys: Any = None) -> dict[Any, M]:
+    """The rows of a tracked model as they stood at an instant, by primary key; `keys` (or a query of them) names some.
+
+    One query. An object that was not there yet, or no longer, is left out.
+    """
+    events = model.pgh_event_model  # type: ignore[attr-defined]
+    rows = events.objects.filter(pgh_created_at__lte=at)
+    if keys is not None:
+        rows = rows.filter(pgh_obj_id__in=keys)
+    columns = [field.attname for field in model._meta.concrete_fields if hasattr(events, field.attname)]
+    found: dict[Any, M] = {}
+    # The last row of each object: history is written under the object's lock, in order.
+    for row in rows.order_by("pgh_obj_id", "-pgh_id").distinct("pgh_obj_id"):
+        if row.pgh_label != "delete":
+            known = model(**{name: getattr(row, name) for name in columns})
+            known._state.adding = False
+            found[row.pgh_obj_id] = known
+    return found
 
 
 @dataclass(frozen=True, slots=True)

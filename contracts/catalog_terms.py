@@ -1,8 +1,10 @@
 """The catalog's rows as the engine's terms: products, rates and pricing units."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
 
+from billing_project.history import as_known
 from catalog.documents import read
 from catalog.models import Product, RateCard
 from catalog.models import Rate as CardRate
@@ -30,11 +32,45 @@ def product_terms(product: Product) -> ProductTerms:
     )
 
 
-def rates_by_card(cards: Iterable[int]) -> dict[int, dict[str, list[Rate]]]:
-    """The rates of cards (by id), by product key, in order of group values and time: one query."""
+def products_by_key(known_at: datetime | None = None) -> dict[str, Product]:
+    """Every product, or those there were at an instant as they were; a meter in use never changes its meaning."""
+    rows = Product.objects.select_related("meter")
+    if known_at is None:
+        return {row.key: row for row in rows}
+    meters = {row.meter_id: row.meter for row in rows}
+    known = as_known(Product, known_at)
+    for row in known.values():
+        row.meter = meters.get(row.meter_id)
+    return {row.key: row for row in sorted(known.values(), key=lambda row: (row.name, row.key))}
+
+
+def _rates_as_known(cards: Collection[int], at: datetime) -> Iterator[CardRate]:
+    """The rates of cards as they were at an instant."""
+    ever = CardRate.pgh_event_model.objects.filter(rate_card__in=cards)  # type: ignore[attr-defined]
+    rows = [row for row in as_known(CardRate, at, ever.values("pgh_obj_id")).values() if row.rate_card_id in cards]
+    products = as_known(Product, at, {row.product_id for row in rows})
+    known_cards = as_known(RateCard, at, cards)
+    for row in rows:
+        row.product, row.rate_card = products[row.product_id], known_cards[row.rate_card_id]
+
+    def place(row: CardRate) -> tuple[str, str, bool, datetime]:
+        return row.product.key, row.where_key, row.starting_at is None, row.starting_at or at
+
+    yield from sorted(rows, key=place)
+
+
+def rates_by_card(cards: Iterable[int], known_at: datetime | None = None) -> dict[int, dict[str, list[Rate]]]:
+    """The rates of cards (by id), by product key, in order of group values and time: one query. `known_at`: as they
+    were at an instant.
+    """
     rates: dict[int, dict[str, list[Rate]]] = {card: defaultdict(list) for card in cards}
-    rows = CardRate.objects.filter(rate_card__in=rates).select_related("product", "rate_card")
-    for row in rows.order_by("product__key", "where_key", "starting_at"):
+    rows: Iterable[CardRate]
+    if known_at is None:
+        rows = CardRate.objects.filter(rate_card__in=rates).select_related("product", "rate_card")
+        rows = rows.order_by("product__key", "where_key", "starting_at")
+    else:
+        rows = _rates_as_known(list(rates), known_at)
+    for row in rows:
         rates[row.rate_card_id][row.product.key].append(
             Rate(
                 product=row.product.key,

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from django.db.models import Q, Sum
 
+from billing_project.history import as_known
 from catalog.money import ZERO
 from contracts.balances import (
     Balance,
@@ -36,11 +37,15 @@ ROLLED_IN = Q(kind=Kind.ROLLOVER, amount__gt=0)
 
 class OpenBalances:
     """The balances of contracts. Expects `customer` selected along. `before`: what happened to them from then on does
-    not count.
+    not count. `known_at`: only what was known at that instant does.
     """
 
     def __init__(
-        self, contracts: Collection[Contract], deals: Mapping[int, Deal], before: datetime | None = None
+        self,
+        contracts: Collection[Contract],
+        deals: Mapping[int, Deal],
+        before: datetime | None = None,
+        known_at: datetime | None = None,
     ) -> None:
         self._deals = dict(deals)
         self._contracts = [each.pk for each in contracts]
@@ -48,9 +53,9 @@ class OpenBalances:
         lines = [self._families.line(each.customer_id) for each in contracts]
         self._sharing = {each.pk: each for line in lines for each in line if each.funds}
         self._funds = {pk: each.shared_funds for pk, each in self._sharing.items()}
-        self._renewed = _contracts(each.renews_id for each in contracts)
+        self._renewed = _contracts((each.renews_id for each in contracts), known_at)
         self._deals |= {pk: each.parsed_deal for pk, each in self._renewed.items() if pk not in self._deals}
-        self._posted = _posted({*self._contracts, *self._renewed}, self._sharing, before)
+        self._posted = _posted({*self._contracts, *self._renewed}, self._sharing, before, known_at)
 
     def payer(self, contract: Contract) -> Customer | None:
         """Whom the contract's invoices are addressed to, if not its customer."""
@@ -109,18 +114,24 @@ class OpenBalances:
         return [(each, self._funds[each.pk]) for each in line if each.pk in self._funds]
 
 
-def _contracts(keys: Iterable[int | None]) -> dict[int, Contract]:
+def _contracts(keys: Iterable[int | None], known_at: datetime | None) -> dict[int, Contract]:
     wanted = {each for each in keys if each is not None}
+    if known_at is not None and wanted:
+        return as_known(Contract, known_at, wanted)
     return Contract.objects.in_bulk(wanted) if wanted else {}
 
 
-def _posted(contracts: Collection[int], customers: Collection[int], before: datetime | None) -> Posted:
+def _posted(
+    contracts: Collection[int], customers: Collection[int], before: datetime | None, known_at: datetime | None
+) -> Posted:
     """What the ledger says of the balances of contracts, and of those that customers share."""
     entries = LedgerEntry.objects.filter(contract__in=contracts)
     if customers:
         entries = entries | LedgerEntry.objects.filter(contract=None, customer__in=customers)
     if before is not None:
         entries = entries.filter(at__lt=before)
+    if known_at is not None:
+        entries = entries.filter(created_at__lte=known_at)
     posted = Posted()
     rows = entries.values_list("contract__key", "customer__key", "balance", "segment").annotate(
         drawn=Sum("amount", filter=DRAWN), gone=Sum("amount", filter=GONE), came=Sum("amount", filter=ROLLED_IN)

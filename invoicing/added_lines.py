@@ -5,17 +5,21 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from contracts.lines import Line
-from invoicing.models import OPEN, AddedLine
+from invoicing.models import AddedLine, open_at
 from meters.periods import Period
 
 # A usage invoice is known by its period, a scheduled one by its contract and instant.
 Place = int | tuple[int, datetime]
 
 
-def added_lines(contracts: Collection[int]) -> Mapping[Place, tuple[Line, ...]]:
-    """The lines added to the open invoices of contracts, in the order they were written."""
+def added_lines(contracts: Collection[int], known_at: datetime | None = None) -> Mapping[Place, tuple[Line, ...]]:
+    """The lines added to the open invoices of contracts, in the order they were written; `known_at`: as at an
+    instant.
+    """
     found: dict[Place, list[Line]] = defaultdict(list)
-    rows = AddedLine.objects.filter(invoice__contract__in=contracts, invoice__status__in=OPEN)
+    rows = AddedLine.objects.filter(open_at(known_at, "invoice__"), invoice__contract__in=contracts)
+    if known_at is not None:
+        rows = rows.filter(created_at__lte=known_at)
     for row in rows.select_related("invoice").order_by("pk"):
         invoice = row.invoice
         place = invoice.period_id or (invoice.contract_id, invoice.scheduled_at or invoice.starting_at)

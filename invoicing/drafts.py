@@ -15,7 +15,7 @@ from invoicing.added_lines import added_lines
 from invoicing.draft_rows import Built
 from invoicing.fees import DueFees, due_fees
 from invoicing.inputs import Terms, gather
-from invoicing.models import OPEN, Invoice
+from invoicing.models import Invoice, open_at
 from invoicing.statement import Statement, StatementInputs, build_scheduled, build_statement, build_threshold
 from meters.periods import Period
 
@@ -44,7 +44,8 @@ def build(
     """
     terms = terms or Terms([*(period.contract for period in periods), *(each.contract for each in fees)])
     pending = _Pending(terms, [period.pk for period in periods], leaving_out)
-    added = added_lines({period.contract_id for period in periods} | {each.contract.pk for each in fees})
+    about = {period.contract_id for period in periods} | {each.contract.pk for each in fees}
+    added = added_lines(about, terms.known_at)
     inputs = {
         period.pk: replace(found, added=added.get(period.pk, ()))
         for period, found in zip(
@@ -81,7 +82,7 @@ class _Pending:
         self._last = terms.balances.billers()
         self._drawn: dict[BalanceId, Decimal] = defaultdict(Decimal)
         self._waiting: deque[tuple[Place, BalanceId, Decimal]] = deque()
-        rows = Invoice.objects.filter(terms.balances.rivals(), status__in=OPEN).exclude(draws=[])
+        rows = Invoice.objects.filter(terms.balances.rivals(), open_at(terms.known_at)).exclude(draws=[])
         rows = rows.exclude(pk__in=leaving_out).exclude(period__in=periods)
         found: list[tuple[Place, BalanceId, Decimal]] = []
         for row in rows.values("contract__key", "ending_before", "scheduled_at", "draws"):

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from catalog.models import Product
 from catalog.money import ZERO, add
 from catalog.prices import Price, looks_at_each_event
+from contracts.as_known import contracts_as_known
 from contracts.balances import BalanceId
-from contracts.catalog_terms import product_terms, rates_by_card, units_of
+from contracts.catalog_terms import product_terms, products_by_key, rates_by_card, units_of
 from contracts.deal import Deal, Overwrite
 from contracts.models import BillingPeriod, Contract, CustomerKey
 from contracts.open_balances import OpenBalances
@@ -33,25 +33,33 @@ class Terms:
     """The terms of contracts, read once. Expects `customer` and `rate_card` selected along with each contract.
 
     `drawn_before`: of what issued invoices drew, only that counts which they drew for periods before it. `rates` stand
-    in for those of the cards (by id).
+    in for those of the cards (by id). `known_at`: everything as it was known at that instant.
     """
 
     def __init__(
-        self, contracts: Iterable[Contract], drawn_before: datetime | None = None, rates: CardRates | None = None
+        self,
+        contracts: Iterable[Contract],
+        drawn_before: datetime | None = None,
+        rates: CardRates | None = None,
+        known_at: datetime | None = None,
     ) -> None:
+        self.known_at = known_at
+        if known_at is not None:
+            contracts = contracts_as_known(contracts, known_at)
         self._contracts = {contract.pk: contract for contract in contracts}
         cards = {contract.rate_card_id: contract.rate_card for contract in self._contracts.values()}
-        self._rates = rates_by_card(cards) if rates is None else rates
+        self._rates = rates_by_card(cards, known_at) if rates is None else rates
         self._units = {pk: units_of(card) for pk, card in cards.items()}
-        self._rows = {product.key: product for product in Product.objects.select_related("meter")}
+        self._rows = products_by_key(known_at)
         self._products = {key: product_terms(row) for key, row in self._rows.items()}
         self._deals = {pk: contract.parsed_deal for pk, contract in self._contracts.items()}
         self._sold = {pk: self._products_of(contract) for pk, contract in self._contracts.items()}
         self._keys = _customer_keys(self._contracts.values(), self._deals)
-        self.balances = OpenBalances(self._contracts.values(), self._deals, drawn_before)
+        self.balances = OpenBalances(self._contracts.values(), self._deals, drawn_before, known_at)
 
     def inputs(self, contract: Contract, period: Period) -> StatementInputs:
         """Everything but the usage. Tax is that of whom the invoice is addressed to."""
+        contract = self._contracts[contract.pk]
         deal = self._deals[contract.pk]
         rate = (self.balances.payer(contract) or contract.customer).tax_rate
         return StatementInputs(
@@ -72,6 +80,7 @@ class Terms:
 
     def fees(self, contract: Contract) -> Fees:
         """What the contract's recurring and scheduled fees depend on."""
+        contract = self._contracts[contract.pk]
         return Fees(
             self._deals[contract.pk],
             contract.calendar,

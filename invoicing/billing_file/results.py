@@ -19,6 +19,7 @@ from invoicing.drafts import build
 from invoicing.fees import due_fees
 from invoicing.inputs import Terms
 from invoicing.models import Invoice, InvoiceLine
+from invoicing.shadows import ComparedLine, Comparison, comparisons
 from meters.aggregation import UsageRequest, quantities
 from meters.models import Event, Meter
 from meters.periods import Period
@@ -37,6 +38,7 @@ def result(name: str, as_of: datetime) -> dict[str, Any]:
         "as_of": instant(as_of),
         "invoices": [invoice_row(invoice, lines) for invoice, lines in statements],
         "balances": balance_rows(contracts, sharing, statements, as_of),
+        "shadows": _shadows(contracts, as_of),
         "usage": _usage(contracts, as_of),
         "unclaimed": [{"customer": each.key, "events": each.events} for each in unclaimed_usage()],
     }
@@ -66,6 +68,30 @@ def _not_written(contracts: Sequence[Contract], as_of: datetime) -> Statements:
     shadows = [each for each in contracts if each.shadow]
     fees = due_fees(Terms(shadows), shadows, as_of) if shadows else []
     return [as_invoice(built) for built in build(periods, fees)]
+
+
+def _shadows(contracts: Sequence[Contract], as_of: datetime) -> list[dict[str, Any]]:
+    """Each closed period of a shadow contract beside what was billed for it."""
+    found = comparisons([each for each in contracts if each.shadow], as_of)
+    return [
+        {
+            "contract": each.contract.key,
+            "customer": each.contract.customer.key,
+            "period": _period(each.period.starting_at, each.period.ending_before),
+            "currency": each.contract.currency,
+            **_sides(each, each.contract.currency),
+            "lines": [
+                {"kind": line.kind, "product": line.product, "name": line.name, "group": line.group}
+                | _sides(line, each.contract.currency)
+                for line in each.lines
+            ],
+        }
+        for each in found
+    ]
+
+
+def _sides(compared: Comparison | ComparedLine, currency: str) -> dict[str, str]:
+    return {name: money(getattr(compared, name), currency) for name in ("actual", "shadow", "difference")}
 
 
 def as_invoice(built: Built) -> tuple[Invoice, list[InvoiceLine]]:

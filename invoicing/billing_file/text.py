@@ -20,6 +20,9 @@ def result_lines(result: dict[str, Any]) -> Iterator[str]:
     if result["balances"]:
         yield ""
         yield from _balances(result["balances"])
+    for row in result.get("shadows", ()):
+        period = f"{_day(row['period']['starting_at'])} to {_day(row['period']['ending_before'])}"
+        yield f"  {row['contract']} instead, {period}: {row['shadow']} for {row['actual']} ({row['difference']})"
     for row in result["unclaimed"]:
         yield f"  unclaimed: {row['events']} events of {row['customer']}"
 

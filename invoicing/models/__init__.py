@@ -3,7 +3,7 @@
 from invoicing.models.added_lines import AddedLine
 from invoicing.models.auto_approval import AutoApproval
 from invoicing.models.credit_notes import CreditNote, CreditNoteLine
-from invoicing.models.invoices import FROZEN, LIVING_FIELDS, OPEN, Invoice, InvoiceLine, NumberSeries, Status
+from invoicing.models.invoices import FROZEN, LIVING_FIELDS, OPEN, Invoice, InvoiceLine, NumberSeries, Status, open_at
 from invoicing.models.journal import AccountingPeriod, JournalEntry, JournalPosting
 from invoicing.models.payments import Payment
 from invoicing.models.steps import InvoiceStep
@@ -25,4 +25,5 @@ __all__ = [
     "NumberSeries",
     "Payment",
     "Status",
+    "open_at",
 ]
