@@ -112,11 +112,12 @@ def test_the_command_shows_a_statement_as_it_was_known() -> None:
     out = StringIO()
     call_command("statement", contract.key, period="2026-01", stdout=out)
     assert "total USD" in out.getvalue()
-    for key, options, text in [
+    refusals: list[tuple[str, dict[str, Any], str]] = [
         ("nobody", {"period": "2026-01"}, "there is no contract nobody"),
         (contract.key, {"period": "soon"}, "write a day or a month"),
         (contract.key, {"period": "2026-01", "known_at": before - timedelta(days=1)}, "was not there yet"),
-    ]:
+    ]
+    for key, options, text in refusals:
         with pytest.raises(CommandError, match=text):
             call_command("statement", key, **options)
     Contract.objects.update(ending_before=day(1, 2))
