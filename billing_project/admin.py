@@ -19,10 +19,11 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from psycopg.errors import ExclusionViolation, UniqueViolation
 from unfold.decorators import action as unfold_action
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import AdminPasswordChangeForm, BaseDialogForm, UserChangeForm, UserCreationForm
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
 )
 
@@ -181,13 +182,26 @@ class ReadOnlyInline(TabularInline[M, P]):
         return False
 
 
-Verb = Callable[[Any, HttpRequest, str], str]
+Verb = Callable[..., str]
+
+
+class NoteForm(BaseDialogForm):  # type: ignore[misc]
+    """What is asked along with a step: why."""
+
+    note = forms.CharField(required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}))
 
 
 def button(
-    label: str, *, permission: str, confirm: str, icon: str | None = None, variant: Any = None
+    label: str,
+    *,
+    permission: str,
+    confirm: str,
+    icon: str | None = None,
+    variant: Any = None,
+    note: bool = False,
 ) -> Callable[[Verb], Callable[..., HttpResponse]]:
-    """A detail or row action: asks first, then posts and calls one verb, which returns the sentence to show.
+    """A detail or row action: asks first, then posts and calls one verb, which returns the sentence to show. With
+    `note` it asks for one too and hands it on.
 
     Refusals of a rule become an error message. Unfold's plain actions run on GET, where a link could trigger them.
     """
@@ -196,14 +210,17 @@ def button(
         @wraps(verb)
         def posted(self: Any, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
             try:
-                messages.success(request, verb(self, request, object_id))
+                told = [form.cleaned_data.get("note", "")] if note else []
+                messages.success(request, verb(self, request, object_id, *told))
             except RuleError as refusal:
                 messages.error(request, refusal.message)
             except ValidationError as refusal:
                 messages.error(request, " ".join(refusal.messages))
             return HttpResponse(headers={"HX-Redirect": request.headers.get("HX-Current-URL", "..")})
 
-        dialog = {"title": label, "description": confirm, "form_submit_text": label}
+        dialog: dict[str, Any] = {"title": label, "description": confirm, "form_submit_text": label}
+        if note:
+            dialog["form_class"] = NoteForm
         wrapped: Callable[..., HttpResponse] = unfold_action(
             description=label, permissions=[permission], dialog=dialog, icon=icon, variant=variant
         )(posted)

@@ -26,6 +26,9 @@ GROUPS: dict[str, dict[str, str]] = {
     "Contracts": {
         "contracts.customer": "groups",
         "contracts.contract": "contract",
+        "contracts.contracttemplate": "inventory_2",
+        "contracts.amendment": "edit_calendar",
+        "contracts.dealguardrails": "shield",
         "admin:contracts_unclaimed": "help_center",
     },
     "Invoicing": {

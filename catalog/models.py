@@ -110,7 +110,19 @@ class Product(models.Model):
         both = set(self.pricing_keys or []) & set(self.presentation_keys or [])
         if both:
             raise ValidationError({"presentation_keys": f"{', '.join(sorted(both))}: already a pricing key."})
+        self._clean_of()
         self._clean_rated()
+
+    def _clean_of(self) -> None:
+        """A share of its own spend, or of another share, would be a circle."""
+        if self.kind != self.Kind.PERCENT_OF_SPEND:
+            return
+        keys, tags = set(self.of.get("products", [])), set(self.of.get("tags", []))
+        shares = Product.objects.filter(kind=self.Kind.PERCENT_OF_SPEND).exclude(pk=self.pk)
+        others = [(row.key, set(row.tags)) for row in shares.filter(Q(key__in=keys) | Q(tags__overlap=list(tags)))]
+        for key, tagged in [(self.key, set(self.tags or [])), *others]:
+            if key in keys or tagged & tags:
+                raise ValidationError({"of": f"{key} is a share of spend itself: name the products it is a share of."})
 
     def _clean_rated(self) -> None:
         """Rates name a value for each pricing key; with other keys none of them would be found again."""

@@ -4,6 +4,7 @@ A contract inside the guardrails is active at once. Whoever had a hand in a deal
 approve it.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
@@ -13,9 +14,9 @@ from django.utils import timezone
 from billing_project.errors import ConflictError, RuleError
 from billing_project.history import authored_by, authors_since
 from contracts.catalog_terms import units_of
-from contracts.changing import locked_contract, put_in_force
+from contracts.changing import Wanted, change, locked_contract, put_in_force
 from contracts.deal import Deal
-from contracts.guardrails import NO_LIMITS, Excess, Guardrails, Proposal, excesses, unit_value
+from contracts.guardrails import NO_LIMITS, Excess, Guardrails, Proposal, excesses, new_excesses, unit_value
 from contracts.models import Amendment, Contract, Standing, guardrails_in
 
 if TYPE_CHECKING:
@@ -44,6 +45,25 @@ def settle(contract: Contract, limits: Guardrails | None = None) -> list[Excess]
     beyond = excesses_of(contract, limits=limits)
     contract.status = Standing.AWAITING_APPROVAL if beyond else Standing.ACTIVE
     contract.status_note, contract.approved_by, contract.approved_at = "", None, None
+    return beyond
+
+
+def save_terms(contract: Contract, changed: Collection[str], actor: "User | None", reason: str = "") -> list[Excess]:
+    """Save a contract somebody wrote or edited, its `changed` columns set and checked. Returns what of it waits.
+
+    One in force keeps its terms while what goes beyond the guardrails waits as an amendment.
+    """
+    with transaction.atomic(), authored_by(actor, reason):
+        row = locked_contract(contract.pk) if contract.pk else None
+        if row is None or row.status != Standing.ACTIVE:
+            beyond = settle(contract)
+            contract.save()
+            return beyond
+        if not changed:
+            return []
+        beyond = new_excesses(excesses_of(row), excesses_of(contract))
+        values = {name: getattr(contract, name) for name in changed}
+        change(row, values, Wanted(Amendment.Kind.EDIT, reason=reason, actor=actor), beyond)
     return beyond
 
 

@@ -1,8 +1,9 @@
 """Contracts: their terms, their billing periods, the way to their live draft."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin, messages
+from django.contrib.auth.models import User
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -13,15 +14,15 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import action, display
 
 from billing_project.admin import ModelAdmin, ReadOnlyInline
+from contracts.admin.approval import ContractDecisions
 from contracts.admin.deal_screen import copied_terms, deal_screen, offered, standing
-from contracts.approval import settle
-from contracts.billing_periods import redraw_periods
+from contracts.approval import save_terms
 from contracts.deal_changes import deal_changes
 from contracts.forms import ContractForm
-from contracts.models import PERIOD_FIELDS, BillingPeriod, Contract, Standing
+from contracts.models import BillingPeriod, Contract, Standing
 from contracts.period_text import day_text, period_text
 
-REDRAWN_BY = {*PERIOD_FIELDS, "ending_before"}
+STATES = {"active": "success", "ended": "info", "not started": "warning", "awaiting approval": "danger"}
 
 
 class BillingPeriodInline(ReadOnlyInline[BillingPeriod, Contract]):
@@ -52,7 +53,7 @@ class BillingPeriodInline(ReadOnlyInline[BillingPeriod, Contract]):
 
 
 @admin.register(Contract)
-class ContractAdmin(ModelAdmin[Contract]):
+class ContractAdmin(ContractDecisions, ModelAdmin[Contract]):
     form = ContractForm
     list_display = ["shown_name", "customer", "state", "span", "rate_card", "billing_every", "live"]
     list_filter = [
@@ -72,7 +73,7 @@ class ContractAdmin(ModelAdmin[Contract]):
     change_form_template = "contracts/contract_form.html"
     conditional_fields = {"anchor_date": "typeof billing_anchor == 'undefined' || billing_anchor == 'date'"}
     inlines = [BillingPeriodInline]
-    actions_detail = ["live_draft", "copy"]
+    actions_detail = ["live_draft", "copy", "approve", "reject"]
 
     def get_inlines(self, request: HttpRequest, obj: Contract | None) -> Any:
         return self.inlines if obj else []
@@ -110,22 +111,21 @@ class ContractAdmin(ModelAdmin[Contract]):
         return rendered
 
     def save_model(self, request: HttpRequest, obj: Contract, form: ModelForm[Contract], change: bool) -> None:
-        if obj.status != Standing.ACTIVE or not change:
-            beyond = settle(obj)
-            if beyond:
-                reasons = "; ".join(map(str, beyond))
-                messages.warning(request, f"{obj} waits for a second person: {reasons}.")
-        super().save_model(request, obj, form, change)
-        if REDRAWN_BY & set(form.changed_data):
-            redraw_periods(obj, timezone.now())
+        for excess in save_terms(obj, form.changed_data, cast("User", request.user)):
+            messages.warning(request, f"Waits for approval: {excess}.")
 
     @admin.display(description="Contract", ordering="name")
     def shown_name(self, contract: Contract) -> str:
         return str(contract)
 
-    @display(description="State", label={"active": "success", "ended": "info", "not started": "warning"})  # type: ignore[untyped-decorator]
+    @display(
+        description="State",
+        label={"active": "success", "ended": "info", "not started": "warning", "awaiting approval": "danger"},
+    )  # type: ignore[untyped-decorator]
     def state(self, contract: Contract) -> str:
         now = timezone.now()
+        if contract.status != Standing.ACTIVE:
+            return contract.get_status_display().lower()
         if contract.starting_at > now:
             return "not started"
         return "ended" if contract.ending_before and contract.ending_before <= now else "active"

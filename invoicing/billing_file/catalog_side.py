@@ -108,8 +108,12 @@ def _unknown_spend(entries: Sequence[Placed[ProductEntry]]) -> Iterable[Fault]:
                 message = f"{key} is a share of spend itself"
                 yield Fault(f"{each.path}.of.products[{index}]", "circle", message)
         for index, tag in enumerate(each.entry.of.tags):
+            shares = [key for key, (kind, named) in known.items() if kind == "percent_of_spend" and tag in named]
             if tag not in tags:
                 yield Fault(f"{each.path}.of.tags[{index}]", "unknown", f"no product has the tag {tag}")
+            elif shares:
+                message = f"{min(shares)} has this tag and is a share of spend itself"
+                yield Fault(f"{each.path}.of.tags[{index}]", "circle", message)
 
 
 def apply_rate_cards(entries: Sequence[Placed[RateCardEntry]]) -> Outcome:

@@ -177,6 +177,13 @@ def test_shares_of_spend_of_each_other_are_refused() -> None:
 
 
 @pytest.mark.django_db
+def test_a_share_of_its_own_spend_through_a_tag_is_refused() -> None:
+    products = [product(key="a", tags=["t"], of={"tags": ["t"]}), product(key="b", of={"tags": ["t"]})]
+    paths = [path for path, _ in refused({"products": products})]
+    assert {"products[0].of.tags[0]", "products[1].of.tags[0]"} <= set(paths)
+
+
+@pytest.mark.django_db
 def test_a_contract_does_not_move_to_a_card_in_another_currency() -> None:
     document = copy.deepcopy(EXAMPLE)
     apply_entries(parse([("", document)]), timezone.now())
