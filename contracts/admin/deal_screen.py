@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from django.forms import ModelForm
 from django.utils import timezone
 
+from contracts.approval import excesses_of
 from contracts.deal import Deal
 from contracts.deal_field import deal_text, faults_by_path, suggestions
 from contracts.deal_format import DealError, deal_as_dict, parse_deal
@@ -83,4 +84,5 @@ def standing(contract: Contract | None) -> dict[str, Any]:
     if contract is None:
         return {"templates": ContractTemplate.objects.filter(archived_at=None)}
     waiting = contract.amendments.filter(status=Amendment.Status.WAITING).select_related("created_by")
-    return {"active": contract.status == Standing.ACTIVE, "waiting": waiting}
+    active = contract.status == Standing.ACTIVE
+    return {"active": active, "waiting": waiting, "beyond": [] if active else excesses_of(contract)}
