@@ -13,8 +13,9 @@ from django.utils import timezone
 
 from billing_project.errors import ConflictError, RuleError
 from billing_project.history import authored_by, authors_since
+from contracts.billing_periods import redraw_periods
 from contracts.catalog_terms import units_of
-from contracts.changing import Wanted, change, locked_contract, put_in_force
+from contracts.changing import Wanted, change, columns_as_written, locked_contract, put_in_force
 from contracts.deal import Deal
 from contracts.guardrails import NO_LIMITS, Excess, Guardrails, Proposal, excesses, new_excesses, unit_value
 from contracts.models import Amendment, Contract, Standing, guardrails_in
@@ -58,11 +59,14 @@ def save_terms(contract: Contract, changed: Collection[str], actor: "User | None
         if row is None or row.status != Standing.ACTIVE:
             beyond = settle(contract)
             contract.save()
+            redraw_periods(contract, timezone.now())
             return beyond
-        if not changed:
+        names = dict.fromkeys(changed)
+        old, new = columns_as_written(row, names), columns_as_written(contract, names)
+        values = {name: getattr(contract, name) for name in changed if old[name] != new[name]}
+        if not values:
             return []
         beyond = new_excesses(excesses_of(row), excesses_of(contract))
-        values = {name: getattr(contract, name) for name in changed}
         change(row, values, Wanted(Amendment.Kind.EDIT, reason=reason, actor=actor), beyond)
     return beyond
 
@@ -77,6 +81,7 @@ def approve_contract(contract: int, actor: "User", note: str = "") -> Contract:
         row.status, row.status_note = Standing.ACTIVE, note
         row.approved_by, row.approved_at = actor, timezone.now()
         _save_decision(row, actor, note)
+        redraw_periods(row, timezone.now())
     return row
 
 
