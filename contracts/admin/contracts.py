@@ -111,8 +111,9 @@ class ContractAdmin(ContractDecisions, ModelAdmin[Contract]):
         return rendered
 
     def save_model(self, request: HttpRequest, obj: Contract, form: ModelForm[Contract], change: bool) -> None:
-        for excess in save_terms(obj, form.changed_data, cast("User", request.user)):
-            messages.warning(request, f"Waits for approval: {excess}.")
+        beyond = save_terms(obj, form.changed_data, cast("User", request.user))
+        if beyond:
+            messages.warning(request, f"{obj} waits for a second person: {'; '.join(map(str, beyond))}.")
 
     @admin.display(description="Contract", ordering="name")
     def shown_name(self, contract: Contract) -> str:
