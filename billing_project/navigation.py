@@ -34,6 +34,9 @@ GROUPS: dict[str, dict[str, str]] = {
     "Invoicing": {
         "admin:invoicing_review_queue": "fact_check",
         "invoicing.invoice": "receipt_long",
+        "invoicing.payment": "payments",
+        "invoicing.creditnote": "undo",
+        "invoicing.autoapproval": "rule",
     },
     "Access": {
         "auth.user": "person",

@@ -44,7 +44,7 @@ def request_credit_note(
         lines = _checked(row, amounts)
         subtotal = add(amount for _, amount in lines)
         tax = _tax(row, subtotal)
-        left = subtract(row.total.amount, _asked_for(row))
+        left = left_of_invoice(row)
         if add([subtotal, tax]) > left:
             raise RuleError(
                 f"{plain(left)} of {row} is left to credit; this would be {plain(add([subtotal, tax]))} with tax.",
@@ -110,6 +110,12 @@ def left_to_credit(invoice: Invoice) -> dict[int, Decimal]:
     return {line.position: subtract(line.amount, asked.get(line.position, ZERO)) for line in lines}
 
 
+def left_of_invoice(invoice: Invoice) -> Decimal:
+    """What may still be credited of an invoice, with tax: its total less what was asked for."""
+    notes = invoice.credit_notes.exclude(status=CreditNote.Status.REJECTED)
+    return subtract(invoice.total.amount, notes.aggregate(total=Sum("total"))["total"] or ZERO)
+
+
 def _checked(invoice: Invoice, amounts: Mapping[int, Decimal]) -> list[tuple[InvoiceLine, Decimal]]:
     if not amounts:
         raise RuleError("Name at least one line and how much of it is credited.", path="lines")
@@ -133,11 +139,6 @@ def _tax(invoice: Invoice, subtotal: Decimal) -> Decimal:
     if not invoice.tax or not taxed:
         return ZERO
     return round_amount(divide(multiply(subtotal, invoice.tax), taxed), str(invoice.total.currency))
-
-
-def _asked_for(invoice: Invoice) -> Decimal:
-    notes = invoice.credit_notes.exclude(status=CreditNote.Status.REJECTED)
-    return notes.aggregate(total=Sum("total"))["total"] or ZERO
 
 
 def _locked_note(note: int) -> CreditNote:

@@ -1,6 +1,5 @@
 """Invoices: the list, the page of one with its buttons, its live draft and its document."""
 
-from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any, cast
 
@@ -11,13 +10,14 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 
 from billing_project.admin import ReadOnlyAdmin
 from catalog.price_text import amount_text
 from contracts.period_text import period_text
-from invoicing.admin import pages, steps
+from invoicing.admin import asking, pages, steps
+from invoicing.admin.filters import LastDayFilter, NeedsLookFilter
 from invoicing.admin.queue import ORDER, list_url, neighbours, tabs
 from invoicing.models import Invoice, Status
 
@@ -30,41 +30,6 @@ LABELS = {
     Status.VOID.label: "danger",
     Status.UNCOLLECTIBLE.label: "danger",
 }
-
-
-class NeedsLookFilter(admin.SimpleListFilter):
-    title = "attention"
-    parameter_name = "flagged"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("1", "Needs a look"), ("0", "Nothing to note")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> QuerySet[Invoice]:
-        if self.value() == "1":
-            return queryset.filter(attention__len__gt=0)
-        return queryset.filter(attention__len=0) if self.value() == "0" else queryset
-
-
-class LastDayFilter(RangeDateFilter):  # type: ignore[misc]
-    """By the last day of the period."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.title = "last day of the period"
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> QuerySet[Invoice]:
-        first, last = (_midnight(self.used_parameters.get(f"{self.parameter_name}_{end}")) for end in ("from", "to"))
-        # A period ends at a local midnight, which lies up to 14 hours before UTC's and up to 12 hours after it.
-        if first:
-            queryset = queryset.filter(ending_before__gt=first + timedelta(hours=12))
-        return queryset.filter(ending_before__lte=last + timedelta(hours=36)) if last else queryset
-
-
-def _midnight(day: Any) -> datetime | None:
-    try:
-        return datetime.combine(date.fromisoformat(str(day)), time.min, tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 @admin.register(Invoice)
@@ -102,8 +67,8 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
         shown = {}
         if invoice is not None:
             before, after = neighbours(invoice)
-            actions = steps.open_steps(invoice, cast("User", request.user))
-            shown = {**pages.invoice_page(invoice), "steps": actions, "before": before, "after": after}
+            user = cast("User", request.user)
+            shown = {**pages.invoice_page(invoice), **pages.history(invoice, user), "before": before, "after": after}
         response: HttpResponse = super().change_view(request, object_id, form_url, {**(extra_context or {}), **shown})
         return response
 
@@ -116,8 +81,10 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
             )
             for step in steps.STEPS
         ]
+        forms = [self._ask_url(ask) for ask in (*asking.ASKS, *asking.OF_PARTS)]
         return [
             *pages_of_one,
+            *forms,
             path("review/", self.admin_site.admin_view(self.review_queue), name="invoicing_review_queue"),
             path("<int:invoice>/document/", self.admin_site.admin_view(self.document), name="invoicing_document"),
             path("live/<int:contract>/", self.admin_site.admin_view(self.live_draft), name="invoicing_live_draft"),
@@ -132,6 +99,15 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
         _, after = neighbours(get_object_or_404(Invoice, pk=invoice))
         done = steps.take(request, cast("User", request.user), step, invoice)
         return redirect("admin:invoicing_invoice_change", (done and "next" in request.POST and after) or invoice)
+
+    def _ask_url(self, ask: asking.Ask) -> URLPattern:
+        route = f"<int:invoice>/{ask.name}/" + ("<int:part>/" if ask.of else "")
+        view = self.admin_site.admin_view(partial(self.ask_view, ask=ask))
+        return path(route, view, name=f"invoicing_invoice_{ask.name}")
+
+    def ask_view(self, request: HttpRequest, ask: asking.Ask, invoice: int, part: int | None = None) -> HttpResponse:
+        self._may_view(request)
+        return asking.ask_page(request, self.admin_site.each_context(request), ask, invoice, part)
 
     def review_queue(self, request: HttpRequest) -> HttpResponse:
         return redirect(list_url(Status.IN_REVIEW))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -10,10 +11,12 @@ from django.utils import timezone
 from contracts.billing_periods import period_at
 from contracts.models import BillingPeriod, Contract
 from contracts.period_text import day_text, period_text
+from invoicing.admin import asking
 from invoicing.admin.lines import shown_lines, shown_unrated, statement_lines
+from invoicing.admin.steps import open_steps
 from invoicing.draft_rows import Built, bill_to, draft_invoice
 from invoicing.drafts import build, current, with_terms
-from invoicing.models import Invoice, Status
+from invoicing.models import AddedLine, CreditNote, Invoice, Status
 
 
 def invoice_page(invoice: Invoice) -> dict[str, Any]:
@@ -23,6 +26,28 @@ def invoice_page(invoice: Invoice) -> dict[str, Any]:
         built = Built(invoice.contract, now, invoice.period, invoice.scheduled_at, invoice.payer)
         return _shown(draft_invoice(built), statement_lines(now)) | {"invoice": invoice, "live": True}
     return _shown(invoice, list(invoice.lines.order_by("position"))) | {"live": False}
+
+
+def history(invoice: Invoice, user: User) -> dict[str, Any]:
+    """What became of an invoice, and which steps the user may take now."""
+    notes = invoice.credit_notes.select_related("requested_by", "issued_by").prefetch_related("lines__line")
+    return {
+        "steps": open_steps(invoice, user),
+        "asks": asking.open_asks(invoice, user),
+        "taken": invoice.steps.select_related("actor").order_by("-pk"),
+        "payments": invoice.payments.select_related("recorded_by", "reversed_by").order_by("pk"),
+        "may_reverse": asking.may(asking.REVERSE, invoice, user),
+        "notes": [(note, _may_issue(note, user)) for note in notes.order_by("pk")],
+        "may_credit": asking.may(asking.ISSUE_NOTE, invoice, user),
+        "written": invoice.added_lines.filter(kind=AddedLine.Kind.MANUAL).select_related("author").order_by("pk"),
+        "may_remove": asking.may(asking.REMOVE_LINE, invoice, user),
+        "open_amount": invoice.open_amount,
+        "replacement": Invoice.objects.filter(replaces=invoice).first(),
+    }
+
+
+def _may_issue(note: CreditNote, user: User) -> bool:
+    return not (settings.FOUR_EYES and note.requested_by_id == user.pk)
 
 
 def running_period(request: HttpRequest, context: dict[str, Any], contract: int) -> HttpResponse:
@@ -55,6 +80,25 @@ def document(request: HttpRequest, invoice: Invoice) -> HttpResponse:
         "due_on": day_text(invoice.due_at, zone) if invoice.due_at else "",
     }
     return render(request, "invoicing/invoice.html", {**shown, **parties, **days, "draft": not invoice.frozen})
+
+
+def credit_note_document(request: HttpRequest, note: CreditNote) -> HttpResponse:
+    """The credit note as the customer gets it; one that is only asked for as a draft, without a number."""
+    invoice = note.invoice
+    zone = invoice.contract.zone
+    shown = {
+        "note": note,
+        "invoice": invoice,
+        "lines": note.lines.select_related("line").order_by("line__position"),
+        "currency": str(invoice.total.currency),
+        "draft": note.status != CreditNote.Status.ISSUED,
+        "seller": note.seller or settings.SELLER,
+        "bill_to": note.bill_to or invoice.bill_to,
+        "issued_on": day_text(note.issued_at, zone) if note.issued_at else "",
+        "invoiced_on": day_text(invoice.issued_at, zone) if invoice.issued_at else "",
+        "span": period_text(invoice.starting_at, invoice.ending_before, zone),
+    }
+    return render(request, "invoicing/credit_note.html", shown)
 
 
 def _live(billing_period: BillingPeriod) -> dict[str, Any]:

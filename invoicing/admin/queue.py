@@ -1,4 +1,6 @@
-"""The order in which invoices are reviewed: those that need a look first, then the largest amounts."""
+"""The order in which invoices are reviewed: those that need a look first, then the largest amounts; rejected
+ones wait at the end.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +11,8 @@ from django.urls import reverse
 
 from invoicing.models import Invoice, Status
 
-ORDER = ("-attention__len", "-total", "pk")
-TABS = (Status.IN_REVIEW, Status.APPROVED, Status.DRAFT, Status.ISSUED)
+ORDER = ("hold_reason", "-attention__len", "-total", "pk")
+TABS = (Status.IN_REVIEW, Status.APPROVED, Status.DRAFT, Status.ISSUED, Status.PAID)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,18 +23,35 @@ class Step:
     label: str
     past: str
     verb: Callable[[int, User], Invoice]
-    status: Status
+    open: Callable[[Invoice], bool]
     permission: str
     confirm: str = ""
+    key: str = ""
 
 
-APPROVE = Step("approve", "Approve", "approved", lifecycle.approve, Status.IN_REVIEW, "invoicing.approve_invoice")
+APPROVE = Step(
+    "approve",
+    "Approve",
+    "approved",
+    lifecycle.approve,
+    lambda invoice: invoice.status == Status.IN_REVIEW and not invoice.hold_reason,
+    "invoicing.approve_invoice",
+    key="a",
+)
+RELEASE = Step(
+    "release",
+    "Release",
+    "back in the review queue",
+    lifecycle.release,
+    lambda invoice: invoice.status == Status.IN_REVIEW and bool(invoice.hold_reason),
+    "invoicing.approve_invoice",
+)
 RETURN = Step(
     "return_to_review",
     "Return to review",
     "returned to review",
     lifecycle.return_to_review,
-    Status.APPROVED,
+    lambda invoice: invoice.status == Status.APPROVED,
     "invoicing.approve_invoice",
 )
 ISSUE = Step(
@@ -42,15 +59,15 @@ ISSUE = Step(
     "Issue",
     "issued",
     lifecycle.issue,
-    Status.APPROVED,
+    lambda invoice: invoice.status == Status.APPROVED,
     "invoicing.issue_invoice",
     confirm="Issue this invoice? It takes the next number and cannot change any more.",
 )
-STEPS = (APPROVE, RETURN, ISSUE)
+STEPS = (APPROVE, RELEASE, RETURN, ISSUE)
 
 
 def open_steps(invoice: Invoice, user: User) -> list[Step]:
-    return [step for step in STEPS if step.status == invoice.status and user.has_perm(step.permission)]
+    return [step for step in STEPS if step.open(invoice) and user.has_perm(step.permission)]
 
 
 def take(request: HttpRequest, user: User, step: Step, invoice: int) -> bool:

@@ -75,6 +75,7 @@ def test_the_queue_shows_what_needs_a_look_first_then_the_largest(client: Client
         ("Approved", 1),
         ("Draft", 0),
         ("Issued", 0),
+        ("Paid", 0),
         ("All", None),
     ]
 

@@ -1,0 +1,132 @@
+"""What came in and what was credited, as lists to read; the rules of automatic approval."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
+from unfold.decorators import display
+
+from billing_project.admin import ModelAdmin, ReadOnlyAdmin, plain
+from catalog.price_text import amount_text
+from invoicing.admin import pages
+from invoicing.models import AutoApproval, CreditNote, Invoice, Payment
+
+
+def _link(invoice: Invoice, anchor: str = "") -> SafeString:
+    url = reverse("admin:invoicing_invoice_change", args=[invoice.pk])
+    return format_html('<a class="text-link" href="{}{}">{}</a>', url, anchor, invoice)
+
+
+@admin.register(Payment)
+class PaymentAdmin(ReadOnlyAdmin[Payment]):
+    list_display = ["received", "of_invoice", "customer", "shown_amount", "method", "reference", "recorded_by"]
+    list_display_links = None
+    list_filter = [("method", ChoicesDropdownFilter), ("received_at", RangeDateFilter)]
+    list_select_related = ["invoice__customer", "recorded_by"]
+    search_fields = ["reference", "invoice__number", "invoice__customer__name", "source"]
+    ordering = ["-received_at", "-pk"]
+
+    @admin.display(description="Received", ordering="received_at")
+    def received(self, payment: Payment) -> str:
+        return f"{payment.received_at:%-d %b %Y}"
+
+    @admin.display(description="Invoice", ordering="invoice__number")
+    def of_invoice(self, payment: Payment) -> str:
+        return _link(payment.invoice)
+
+    @admin.display(description="Customer", ordering="invoice__customer__name")
+    def customer(self, payment: Payment) -> str:
+        return str(payment.invoice.customer)
+
+    @admin.display(description="Amount", ordering="amount")
+    def shown_amount(self, payment: Payment) -> str:
+        return amount_text(payment.amount, str(payment.invoice.total.currency))
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        found = self.get_object(request, object_id)
+        if found is None or not self.has_view_permission(request, found):
+            return super().change_view(request, object_id, *args, **kwargs)
+        return HttpResponseRedirect(reverse("admin:invoicing_invoice_change", args=[found.invoice_id]))
+
+
+@admin.register(CreditNote)
+class CreditNoteAdmin(ReadOnlyAdmin[CreditNote]):
+    list_display = ["name", "of_invoice", "customer", "shown_total", "reason", "requested_by", "asked", "state"]
+    list_filter = [("status", ChoicesDropdownFilter), ("requested_at", RangeDateFilter)]
+    list_select_related = ["invoice__customer", "requested_by"]
+    search_fields = ["number", "reason", "invoice__number", "invoice__customer__name"]
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.document)
+        return [path("<int:note>/document/", view, name="invoicing_credit_note_document"), *super().get_urls()]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CreditNote]:
+        return super().get_queryset(request).order_by("-pk")
+
+    def document(self, request: HttpRequest, note: int) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        found = get_object_or_404(CreditNote.objects.select_related("invoice__contract__customer"), pk=note)
+        return pages.credit_note_document(request, found)
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Its invoice, where it is issued or rejected."""
+        found = self.get_object(request, object_id)
+        if found is None or not self.has_view_permission(request, found):
+            return super().change_view(request, object_id, *args, **kwargs)
+        url = reverse("admin:invoicing_invoice_change", args=[found.invoice_id])
+        return HttpResponseRedirect(f"{url}#credit-notes")
+
+    @admin.display(description="Number", ordering="number")
+    def name(self, note: CreditNote) -> str:
+        return note.number or "at issue"
+
+    @admin.display(description="Invoice", ordering="invoice__number")
+    def of_invoice(self, note: CreditNote) -> str:
+        return _link(note.invoice, "#credit-notes")
+
+    @admin.display(description="Customer", ordering="invoice__customer__name")
+    def customer(self, note: CreditNote) -> str:
+        return str(note.invoice.customer)
+
+    @admin.display(description="Total", ordering="total")
+    def shown_total(self, note: CreditNote) -> str:
+        return amount_text(note.total, str(note.invoice.total.currency))
+
+    @admin.display(description="Asked for", ordering="requested_at")
+    def asked(self, note: CreditNote) -> str:
+        return f"{note.requested_at:%-d %b %Y}"
+
+    @display(  # type: ignore[untyped-decorator]
+        description="Status",
+        ordering="status",
+        label={"Requested": "warning", "Issued": "success", "Rejected": "danger"},
+    )
+    def state(self, note: CreditNote) -> str:
+        return note.get_status_display()
+
+
+@admin.register(AutoApproval)
+class AutoApprovalAdmin(ModelAdmin[AutoApproval]):
+    list_display = ["name", "currency", "shown_total", "shown_change", "active"]
+    list_filter = ["active"]
+    fields = ["currency", "largest_total", "largest_change_percent", "active"]
+
+    @admin.display(description="Rule")
+    def name(self, rule: AutoApproval) -> str:
+        return f"Rule {rule.pk}"
+
+    @admin.display(description="Up to", ordering="largest_total")
+    def shown_total(self, rule: AutoApproval) -> str:
+        return amount_text(rule.largest_total, rule.currency)
+
+    @admin.display(description="Change against the last", ordering="largest_change_percent")
+    def shown_change(self, rule: AutoApproval) -> str:
+        return "any" if rule.largest_change_percent is None else f"up to {plain(rule.largest_change_percent)}%"
