@@ -37,6 +37,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "invoicing.payment": "payments",
         "invoicing.creditnote": "undo",
         "invoicing.autoapproval": "rule",
+        "invoicing.stripepush": "sync_alt",
+        "invoicing.stripecustomer": "credit_card",
+        "invoicing.stripeevent": "webhook",
     },
     "Access": {
         "auth.user": "person",

@@ -191,6 +191,16 @@ SPECTACULAR_SETTINGS = {
 DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 STRIPE_API_VERSION = "2026-05-27.dahlia"
 STRIPE_LIVE_MODE = env.bool("STRIPE_LIVE_MODE", default=False)
+# Without a key nothing is exchanged with Stripe, and everything else works.
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="")
+STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", default="")
+STRIPE_API_URL = env.str("STRIPE_API_URL", default="https://api.stripe.com")
+STRIPE_TIMEOUT_SECONDS = env.int("STRIPE_TIMEOUT_SECONDS", default=30)
+STRIPE_NETWORK_RETRIES = env.int("STRIPE_NETWORK_RETRIES", default=2)
+# How invoices are paid unless the customer's own page says otherwise: send_invoice or charge_automatically.
+STRIPE_COLLECTION = env.str("STRIPE_COLLECTION", default="send_invoice")
+if STRIPE_COLLECTION not in {"send_invoice", "charge_automatically"}:
+    raise ImproperlyConfigured(f'STRIPE_COLLECTION is "{STRIPE_COLLECTION}": send_invoice or charge_automatically.')
 
 # Event sources edited in the admin read folders on the server only below these.
 EVENT_SOURCE_FOLDERS = env.list("EVENT_SOURCE_FOLDERS", default=[str(embedded.data_folder() / "imports")])

@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from billing_project.health import healthz
+from invoicing.stripe_webhook import stripe_webhook
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
@@ -16,6 +17,7 @@ urlpatterns = [
     path("api/v1/", include("meters.api.urls")),
     path("api/v1/", include("contracts.api.urls")),
     path("api/v1/", include("invoicing.api.urls")),
+    path("stripe/webhook/", stripe_webhook, name="stripe_webhook"),
     path("", include("meters.api.vendor_urls")),
 ]
 

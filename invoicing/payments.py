@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from billing_project.decimals import plain
 from billing_project.errors import ConflictError, RuleError
-from catalog.money import add, negate, round_amount
+from catalog.money import ZERO, add, negate, round_amount
 from invoicing.journal import is_written_off, post_payment, post_reversal, post_write_off
 from invoicing.models import Invoice, Payment, Status
 from invoicing.permissions import locked, remember, require
@@ -89,6 +89,33 @@ def reverse_payment(payment: int, actor: "User | None", reason: str) -> Payment:
         )
         post_reversal(given, back)
         remember(row, "payment reversed", actor, reason)
+        row.paid_amount = add([row.paid_amount, back.amount])
+        settle(row)
+    return back
+
+
+def record_refund(invoice: int, received: Received) -> Payment:
+    """Record what Stripe paid back of a payment, wholly or in part, as an entry below zero; `amount` is above zero.
+
+    Recording the same `source` again changes nothing. The invoice is open again unless a credit note covers it.
+    """
+    with transaction.atomic():
+        row = locked(invoice, LIVING)
+        known = Payment.objects.filter(source=received.source).first()
+        if known is not None:
+            return known
+        if not ZERO < received.amount <= row.paid_amount:
+            raise RuleError(f"{plain(row.paid_amount)} was paid of {row}: no more can go back.", path="amount")
+        back = Payment.objects.create(
+            invoice=row,
+            amount=negate(received.amount),
+            method=received.method,
+            reference=received.reference,
+            received_at=received.received_at,
+            source=received.source,
+        )
+        post_payment(back, written_off=is_written_off(row))
+        remember(row, "refund", None, f"{plain(received.amount)} {received.reference}".strip())
         row.paid_amount = add([row.paid_amount, back.amount])
         settle(row)
     return back

@@ -19,6 +19,7 @@ from contracts.period_text import period_text
 from invoicing.admin import asking, pages, steps
 from invoicing.admin.filters import LastDayFilter, NeedsLookFilter
 from invoicing.admin.queue import ORDER, list_url, neighbours, tabs
+from invoicing.admin.stripe import stripe_box
 from invoicing.models import Invoice, Status
 
 LABELS = {
@@ -69,6 +70,7 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
             before, after = neighbours(invoice)
             user = cast("User", request.user)
             shown = {**pages.invoice_page(invoice), **pages.history(invoice, user), "before": before, "after": after}
+            shown["stripe"] = stripe_box(invoice)
         response: HttpResponse = super().change_view(request, object_id, form_url, {**(extra_context or {}), **shown})
         return response
 

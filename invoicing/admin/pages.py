@@ -14,6 +14,7 @@ from contracts.period_text import day_text, period_text
 from invoicing.admin import asking
 from invoicing.admin.lines import shown_lines, shown_unrated, statement_lines
 from invoicing.admin.steps import open_steps
+from invoicing.admin.stripe import pay_url
 from invoicing.draft_rows import Built, bill_to, draft_invoice
 from invoicing.drafts import build, current, with_terms
 from invoicing.models import AddedLine, CreditNote, Invoice, Status
@@ -79,7 +80,10 @@ def document(request: HttpRequest, invoice: Invoice) -> HttpResponse:
         "issued_on": day_text(invoice.issued_at, zone) if invoice.issued_at else "",
         "due_on": day_text(invoice.due_at, zone) if invoice.due_at else "",
     }
-    return render(request, "invoicing/invoice.html", {**shown, **parties, **days, "draft": not invoice.frozen})
+    paying = {"pay_url": pay_url(invoice)}
+    return render(
+        request, "invoicing/invoice.html", {**shown, **parties, **days, **paying, "draft": not invoice.frozen}
+    )
 
 
 def credit_note_document(request: HttpRequest, note: CreditNote) -> HttpResponse:

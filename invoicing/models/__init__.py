@@ -7,6 +7,7 @@ from invoicing.models.invoices import FROZEN, LIVING_FIELDS, OPEN, Invoice, Invo
 from invoicing.models.journal import AccountingPeriod, JournalEntry, JournalPosting
 from invoicing.models.payments import Payment
 from invoicing.models.steps import InvoiceStep
+from invoicing.models.stripe_pushes import StripeCustomer, StripeEvent, StripePush
 
 __all__ = [
     "FROZEN",
@@ -25,5 +26,8 @@ __all__ = [
     "NumberSeries",
     "Payment",
     "Status",
+    "StripeCustomer",
+    "StripeEvent",
+    "StripePush",
     "open_at",
 ]

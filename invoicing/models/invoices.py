@@ -136,6 +136,7 @@ class Invoice(models.Model):
             ("record_payment", "Can record payments"),
             ("credit_invoice", "Can ask for and issue credit notes"),
             ("add_line", "Can write lines by hand"),
+            ("retry_stripe", "Can try exchanges with Stripe again"),
         ]
         constraints = [
             models.UniqueConstraint(

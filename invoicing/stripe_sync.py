@@ -1,0 +1,318 @@
+"""The only door to Stripe: what is called there, and what its answers mean.
+
+Each verb takes one row of `StripePush` and may be stopped anywhere: objects carry the row's key in their metadata, and
+a row that was tried before looks for them before it makes any. When to call, and what becomes of errors, is in
+`stripe_pushing`.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import stripe
+from django.conf import settings
+from stripe import Invoice as StripeInvoice
+
+from billing_project.decimals import plain
+from contracts.models import Customer
+from contracts.period_text import period_text
+from invoicing.models import Invoice, InvoiceLine, Status, StripeCustomer, StripePush
+from invoicing.stripe_items import Charged, Item, from_minor, items, to_minor, total
+
+KEY = "countinghouse_key"
+POSITION = "countinghouse_position"
+LONGEST_NUMBER = 26
+LONGEST_FIELD = 140
+# What may be answered without any harm, by step: it is as it should be already.
+HARMLESS = {
+    ("delete_draft", "resource_missing"): "the draft is gone already",
+}
+# Errors that pass: Stripe is busy, or another call with the same key has not ended.
+PASSING_CODES = {"rate_limit", "lock_timeout", "idempotency_key_in_use"}
+
+
+class NotNowError(Exception):
+    """Stripe could not be asked or did not know; the same again may succeed. `answered`: it stored the error."""
+
+    def __init__(self, message: str, *, answered: bool = False) -> None:
+        super().__init__(message)
+        self.answered = answered
+
+
+class RefusedError(Exception):
+    """Stripe or the comparison says no: a person has to look."""
+
+
+class BadSignatureError(Exception):
+    """What came is not from Stripe."""
+
+
+def connected() -> bool:
+    return bool(settings.STRIPE_SECRET_KEY)
+
+
+def client() -> stripe.StripeClient:
+    return stripe.StripeClient(
+        settings.STRIPE_SECRET_KEY,
+        stripe_version=settings.STRIPE_API_VERSION,
+        base_addresses={"api": settings.STRIPE_API_URL},
+        max_network_retries=settings.STRIPE_NETWORK_RETRIES,
+        http_client=stripe.RequestsClient(timeout=settings.STRIPE_TIMEOUT_SECONDS),
+    )
+
+
+@contextmanager
+def explained(step: str = "") -> Iterator[None]:
+    """Tells errors that pass from those that do not. Those listed as harmless end the block quietly."""
+    try:
+        yield
+    except stripe.StripeError as error:
+        words = error.user_message or type(error).__name__
+        if (step, error.code) in HARMLESS:
+            return
+        status = error.http_status or 0
+        passing = isinstance(error, stripe.APIConnectionError | stripe.RateLimitError | stripe.AuthenticationError)
+        if passing or status == 429 or error.code in PASSING_CODES:
+            raise NotNowError(words) from error
+        if status >= 500 or isinstance(error, stripe.IdempotencyError):
+            raise NotNowError(words, answered=True) from error
+        raise RefusedError(f"{words} ({error.code or status})") from error
+
+
+def push_invoice(push: StripePush, keep: Callable[[dict[str, Any]], object]) -> None:
+    """Make, fill, compare and finalise the invoice; send it if it is sent. `keep` stores what Stripe says."""
+    invoice = push.invoice
+    made = _found(push) if push.stripe_id or push.attempts > 1 else None
+    if made is None:
+        if invoice.status in (Status.VOID, Status.PAID):
+            return  # nothing to collect any more
+        if invoice.paid_amount:
+            raise RefusedError(
+                "It is partly paid already and Stripe would ask for all of it: collect the rest by hand."
+            )
+        made = _create(push)
+    keep(made.to_dict())
+    if made.status == "draft" and invoice.status == Status.VOID:
+        with explained("delete_draft"):
+            client().v1.invoices.delete(made.id)
+        keep({**made.to_dict(), "status": "deleted"})
+        return
+    if made.status == "draft":
+        made = _fill_and_finalise(push, made)
+        keep(made.to_dict())
+    if made.status == "open" and made.collection_method == "send_invoice" and made.customer_email:
+        with explained():
+            client().v1.invoices.send_invoice(made.id, {}, _once(push, "send"))
+
+
+def push_credit_note(push: StripePush, stripe_invoice: str, save_intent: Callable[[], None]) -> str:
+    """The credit note over a pushed invoice; returns its id. What is credited beyond what Stripe still asks for counts
+    as given back elsewhere: Stripe moves no money by itself.
+    """
+    note = push.credit_note
+    if note is None:
+        raise RefusedError("The credit note of this row is missing.")
+    if push.attempts > 1:
+        with explained():
+            for known in client().v1.credit_notes.list({"invoice": stripe_invoice, "limit": 100}).auto_paging_iter():
+                if _mark(known, KEY) == str(push.key):
+                    return known.id
+    amount = to_minor(note.total, str(push.invoice.total.currency))
+    if not push.intent:
+        with explained():
+            left = client().v1.invoices.retrieve(stripe_invoice).amount_remaining
+        # Kept before the call, so that it is the same call if it is repeated after the customer paid.
+        push.intent = {"elsewhere": max(0, amount - left)}
+        save_intent()
+    params: stripe.params.CreditNoteCreateParams = {
+        "invoice": stripe_invoice,
+        "amount": amount,
+        "memo": note.reason[:500],
+        "email_type": "none",
+        "metadata": {KEY: str(push.key), "number": note.number or ""},
+    }
+    if push.intent["elsewhere"]:
+        params["out_of_band_amount"] = push.intent["elsewhere"]
+    with explained():
+        return client().v1.credit_notes.create(params, _once(push, "create")).id
+
+
+def end_invoice(push: StripePush, stripe_invoice: str) -> dict[str, Any]:
+    """Void it, mark it as paid elsewhere or as uncollectible; returns it as it stands then."""
+    invoices = client().v1.invoices
+    ends = {
+        StripePush.Step.VOID: ("void", partial(invoices.void_invoice, stripe_invoice, {})),
+        StripePush.Step.PAID: ("paid", partial(invoices.pay, stripe_invoice, {"paid_out_of_band": True})),
+        StripePush.Step.UNCOLLECTIBLE: ("uncollectible", partial(invoices.mark_uncollectible, stripe_invoice, {})),
+    }
+    wanted, end = ends[StripePush.Step(push.step)]
+    with explained():
+        now = invoices.retrieve(stripe_invoice)
+        if now.status == wanted or (push.step == StripePush.Step.UNCOLLECTIBLE and now.status == "paid"):
+            return now.to_dict()
+        if now.status not in ("open", "uncollectible"):
+            raise RefusedError(f"It is {now.status} in Stripe and cannot become {wanted}.")
+        return end(_once(push, wanted)).to_dict()
+
+
+def event_of(body: bytes, signature: str) -> dict[str, Any]:
+    """The event in a signed request. Raises BadSignatureError."""
+    try:
+        stripe.WebhookSignature.verify_header(body.decode(), signature, settings.STRIPE_WEBHOOK_SECRET)
+        event: dict[str, Any] = json.loads(body)
+    except (stripe.SignatureVerificationError, ValueError) as error:
+        raise BadSignatureError(str(error)) from error
+    return event
+
+
+def invoices_paid_with(payment_intent: str) -> list[str]:
+    """The invoices in Stripe that a payment paid: asked for when its event never came."""
+    with explained():
+        found = client().v1.invoice_payments.list(
+            {"payment": {"type": "payment_intent", "payment_intent": payment_intent}}
+        )
+        return [str(one.invoice) for one in found.data]
+
+
+def _found(push: StripePush) -> StripeInvoice | None:
+    """What an earlier attempt left in Stripe."""
+    with explained():
+        if push.stripe_id:
+            return client().v1.invoices.retrieve(push.stripe_id)
+        known = StripeCustomer.objects.filter(customer=push.invoice.paid_by).first()
+        if known is None or not known.stripe_id:
+            return None
+        since: stripe.params.InvoiceListParamsCreated = {"gte": int(push.created_at.timestamp()) - 3600}
+        made = client().v1.invoices.list({"customer": known.stripe_id, "created": since, "limit": 100})
+        return next((one for one in made.auto_paging_iter() if _mark(one, KEY) == str(push.key)), None)
+
+
+def _create(push: StripePush) -> StripeInvoice:
+    invoice = push.invoice
+    payer = _customer(push)
+    collection = payer.collection or settings.STRIPE_COLLECTION
+    params: stripe.params.InvoiceCreateParams = {
+        "customer": str(payer.stripe_id),
+        "currency": str(invoice.total.currency).lower(),
+        "auto_advance": False,
+        "collection_method": collection,
+        "pending_invoice_items_behavior": "exclude",
+        "metadata": {KEY: str(push.key), "number": str(invoice.number)},
+    }
+    if collection == "send_invoice":
+        params["days_until_due"] = invoice.net_days
+    if len(str(invoice.number)) <= LONGEST_NUMBER:
+        params["number"] = str(invoice.number)
+    if invoice.bill_to.get("tax_id"):
+        params["custom_fields"] = [{"name": "Tax ID", "value": invoice.bill_to["tax_id"][:LONGEST_FIELD]}]
+    with explained():
+        return client().v1.invoices.create(params, _once(push, "create"))
+
+
+def _fill_and_finalise(push: StripePush, made: StripeInvoice) -> StripeInvoice:
+    invoice, currency = push.invoice, str(push.invoice.total.currency)
+    try:
+        wanted = items(
+            [_charged(invoice, line) for line in invoice.lines.filter(unit="").order_by("position")], currency
+        )
+    except ValueError as error:
+        raise RefusedError(f"{error}.") from error
+    there = _positions(made.id) if push.attempts > 1 else set()
+    for item in wanted:
+        if str(item.position) not in there:
+            _add(push, made, item, currency)
+    with explained():
+        filled = client().v1.invoices.retrieve(made.id)
+    ours = to_minor(invoice.total.amount, currency)
+    if filled.total != ours or total(wanted) != ours:
+        raise RefusedError(
+            f"Stripe's total is {plain(from_minor(filled.total, currency))} {currency}, ours {invoice.total}: "
+            "it stays a draft there."
+        )
+    with explained():
+        # Only now: from here on Stripe collects by itself.
+        return client().v1.invoices.finalize_invoice(made.id, {"auto_advance": True}, _once(push, "finalize"))
+
+
+def _add(push: StripePush, made: StripeInvoice, item: Item, currency: str) -> None:
+    params: stripe.params.InvoiceItemCreateParams = {
+        "customer": str(made.customer),
+        "invoice": made.id,
+        "currency": currency.lower(),
+        "amount": item.amount,
+        "description": item.words,
+        "discountable": False,
+        "period": {"start": int(item.starting_at.timestamp()), "end": int(item.ending_before.timestamp())},
+        "metadata": {KEY: str(push.key), POSITION: str(item.position)},
+    }
+    with explained():
+        client().v1.invoice_items.create(params, _once(push, f"item:{item.position}"))
+
+
+def _mark(made: stripe.StripeObject, name: str) -> str:
+    """What we wrote into the metadata of an object."""
+    return str((made.to_dict().get("metadata") or {}).get(name, ""))
+
+
+def _positions(stripe_invoice: str) -> set[str]:
+    with explained():
+        known = client().v1.invoice_items.list({"invoice": stripe_invoice, "limit": 100})
+        return {_mark(one, POSITION) for one in known.auto_paging_iter()}
+
+
+def _charged(invoice: Invoice, line: InvoiceLine) -> Charged:
+    words = [line.name, *(f"{name}: {value}" for name, value in line.group.items())]
+    if line.unit_amount is not None and line.kind != "tax":
+        words.append(f"{plain(line.billed_quantity)} × {plain(line.unit_amount)} {invoice.total.currency}")
+    elif line.billed_quantity not in (0, 1) and line.kind != "tax":
+        words.append(f"quantity {plain(line.billed_quantity)}")
+    if (line.starting_at, line.ending_before) != (invoice.starting_at, invoice.ending_before):
+        words.append(period_text(line.starting_at, line.ending_before, invoice.contract.zone))
+    return Charged(line.product, line.kind, ", ".join(words), line.amount, line.starting_at, line.ending_before)
+
+
+def _customer(push: StripePush) -> StripeCustomer:
+    """Whom the invoice is for, made or brought up to date in Stripe."""
+    payer = push.invoice.paid_by
+    known, _ = StripeCustomer.objects.get_or_create(customer=payer)
+    params = _customer_params(payer, known)
+    if known.stripe_id and known.pushed == params:
+        return known
+    customers = client().v1.customers
+    if not known.stripe_id and known.tried:
+        with explained():
+            for one in customers.search({"query": f"metadata['{KEY}']:'{known.key}'"}).data:
+                known.stripe_id = one.id
+    with explained():
+        if known.stripe_id:
+            digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:16]
+            customers.update(known.stripe_id, params, {"idempotency_key": f"{known.key}:{digest}:{push.generation}"})
+        else:
+            StripeCustomer.objects.filter(pk=known.pk).update(tried=True)
+            made = customers.create(params, {"idempotency_key": f"{known.key}:create:{push.generation}"})
+            known.stripe_id = made.id
+    known.pushed, known.tried = params, True
+    known.save(update_fields=["stripe_id", "pushed", "tried"])
+    return known
+
+
+def _customer_params(payer: Customer, known: StripeCustomer) -> Any:
+    first, *more = payer.address.splitlines() or [""]
+    params: dict[str, Any] = {
+        "name": payer.name,
+        "description": payer.key,
+        "metadata": {KEY: str(known.key), "key": payer.key},
+    }
+    if payer.email:
+        params["email"] = payer.email
+    if first:
+        params["address"] = {"line1": first, "line2": ", ".join(more)} if more else {"line1": first}
+    return params
+
+
+def _once(push: StripePush, step: str) -> stripe.RequestOptions:
+    """The same for every attempt at a step, so that Stripe does it once."""
+    return {"idempotency_key": f"{push.key}:{step}:{push.generation}"}
