@@ -130,12 +130,6 @@ class StripeCustomerAdmin(ModelAdmin[StripeCustomer]):
     def has_delete_permission(self, request: HttpRequest, obj: StripeCustomer | None = None) -> bool:
         return False  # a second customer would be made in Stripe
 
-    def get_form(self, request: HttpRequest, obj: StripeCustomer | None = None, **kwargs: Any) -> Any:
-        form = super().get_form(request, obj, **kwargs)
-        if "stripe_id" in form.base_fields:
-            form.base_fields["stripe_id"].empty_value = None
-        return form
-
 
 @admin.register(StripeEvent)
 class StripeEventAdmin(ReadOnlyAdmin[StripeEvent]):

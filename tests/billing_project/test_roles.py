@@ -45,6 +45,13 @@ def test_finance_decides_about_invoices_and_edits_nothing() -> None:
         "invoicing.approve_invoice",
         "invoicing.issue_invoice",
         "invoicing.void_invoice",
+        "invoicing.record_payment",
+        "invoicing.credit_invoice",
+        "invoicing.add_line",
+        "invoicing.close_month",
+        "invoicing.retry_stripe",
+        *(f"invoicing.{each}_autoapproval" for each in ("add", "change", "delete")),
+        *(f"invoicing.{each}_stripecustomer" for each in ("add", "change")),
     }
     assert verbs <= finance
     assert {right for right in finance if ".view_" not in right} == verbs

@@ -14,6 +14,7 @@ from django.test import Client
 
 from billing_project.errors import ConflictError
 from contracts.models import Customer
+from invoicing.books import INVARIANTS
 from invoicing.close import close_periods
 from invoicing.credit_notes import issue_credit_note, request_credit_note
 from invoicing.lifecycle import approve, issue
@@ -315,6 +316,7 @@ class TestWebhook:
         assert stored(invoice).paid_amount == Decimal("2.95")
         assert stored(invoice).status == Status.ISSUED
         assert not StripeEvent.objects.filter(applied_at=None).exists()
+        assert [wrong for invariant in INVARIANTS.values() for wrong in invariant()] == []
 
     def test_a_refund_whose_payment_was_never_told(self, fake: Fake, finance: User, client: Client) -> None:
         invoice, made = self.pushed(fake, finance)
