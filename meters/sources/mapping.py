@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -46,7 +47,10 @@ class MappingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """Names of columns. What is empty is looked for under its usual names; every other column is a property."""
+    """Names of columns. What is empty is looked for under its usual names; every other column is a property.
+
+    Where cells may hold objects, a dotted path such as `user.id` names what lies in one; the column stays a property.
+    """
 
     type: str = ""
     type_column: str = ""
@@ -57,7 +61,7 @@ class ColumnMapping:
     id_from_row: bool = False
     source: str = ""
     source_column: str = ""
-    clock: Clock = Clock.ISO
+    clock: str = Clock.ISO
     timezone: str = "UTC"
     properties: tuple[tuple[str, str], ...] = ()
     skip: tuple[str, ...] = ()
@@ -79,7 +83,7 @@ class ColumnMapping:
         Raises MappingError.
         """
         self._check_named(columns)
-        self._check_present(columns, set() if ragged else {*self.skip, *self.text})
+        self._check_present(columns, set() if ragged else {*self.skip, *self.text}, nested=not flat and not from_text)
         fixed = {"id": self.id_from_row, "time": False, "customer": self.for_customer, "type": self.type}
         given = {"id": self.id, "time": self.time, "customer": self.customer, "type": self.type_column}
         chosen = {
@@ -107,9 +111,10 @@ class ColumnMapping:
         if too_long:
             raise MappingError(f"{_quoted(too_long)}: a column's name has at most {MAX_KEY_LENGTH} characters.")
 
-    def _check_present(self, columns: Sequence[str], others: Collection[str]) -> None:
-        named = {self.id, self.time, self.customer, self.type_column, self.source_column, *others}
-        absent = sorted(named - {"", *columns})
+    def _check_present(self, columns: Sequence[str], others: Collection[str], *, nested: bool) -> None:
+        named = {self.id, self.time, self.customer, self.type_column, self.source_column}
+        inner = {each for each in named if nested and each.partition(".")[0] in columns}
+        absent = sorted((named | {*others}) - inner - {"", *columns})
         if absent:
             are = "Column {} is" if len(absent) == 1 else "Columns {} are"
             raise MappingError(
@@ -149,12 +154,13 @@ class Bound:
     def attributes(self, cells: Mapping[str, Any], line: int) -> dict[str, Any]:
         """The event's attributes as the row gives them, not checked yet."""
         mapping = self.mapping
-        source = cells.get(mapping.source_column) if mapping.source_column else mapping.source
+        cell = cells.get if self.flat or self.from_text else partial(_within, cells)
+        source = cell(mapping.source_column) if mapping.source_column else mapping.source
         return {
-            "id": self._id_of_row(cells, line) if mapping.id_from_row else _name(cells.get(self.id)),
-            "time": cells.get(self.time),
-            "customer": mapping.for_customer or _name(cells.get(self.customer)),
-            "type": mapping.type or _name(cells.get(self.type)),
+            "id": self._id_of_row(cells, line) if mapping.id_from_row else _name(cell(self.id)),
+            "time": cell(self.time),
+            "customer": mapping.for_customer or _name(cell(self.customer)),
+            "type": mapping.type or _name(cell(self.type)),
             "source": _name(source) or "",
             "properties": self._properties(cells),
         }
@@ -187,6 +193,16 @@ def number_or_text(cell: str) -> int | Decimal | str:
     if _whole.fullmatch(cell):
         return int(cell)
     return Decimal(cell) if _decimal.fullmatch(cell) else cell
+
+
+def _within(cells: Mapping[str, Any], path: str) -> Any:
+    """A cell by its column's name, or what lies in one by its dotted path."""
+    if path in cells or "." not in path:
+        return cells.get(path)
+    found: Any = cells
+    for step in path.split("."):
+        found = found.get(step) if isinstance(found, dict) else None
+    return found
 
 
 def _name(cell: object) -> object:

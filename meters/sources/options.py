@@ -4,11 +4,15 @@ from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from meters.sources.mapping import ColumnMapping
-from meters.sources.times import Clock
+from meters.sources.times import Clock, known_format
 
 
 def add_mapping_options(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("mapping", "Which column is what; every other column is a property.")
+    group = parser.add_argument_group(
+        "mapping",
+        "Which column is what; every other column is a property. "
+        "Where cells hold objects (JSON, Parquet), a dotted path such as user.id names what lies in one.",
+    )
     group.add_argument("--type", default="", metavar="TYPE", help="The type of all events.")
     group.add_argument("--type-column", default="", metavar="COLUMN", help="[type, event_type, event_name or code]")
     group.add_argument("--id", default="", metavar="COLUMN", help="[id, event_id, transaction_id or idempotency_key]")
@@ -21,9 +25,11 @@ def add_mapping_options(parser: ArgumentParser) -> None:
     group.add_argument("--time", default="", metavar="COLUMN", help="[time, timestamp, event_time or datetime]")
     group.add_argument(
         "--time-format",
-        choices=[clock.value for clock in Clock],
+        type=time_format,
+        metavar="FORMAT",
         default=Clock.ISO.value,
-        help="A date and time, or what is counted since 1970: s, ms, us, ns. [iso]",
+        help="iso: a date and time; s, ms, us or ns: what is counted since 1970; or a pattern such as "
+        "'%%m/%%d/%%Y %%H:%%M:%%S'. [iso]",
     )
     group.add_argument("--timezone", default="UTC", metavar="ZONE", help="Of times without an offset. [UTC]")
     group.add_argument(
@@ -64,12 +70,19 @@ def mapping_of(options: dict[str, Any]) -> ColumnMapping:
         id_from_row=options["id_from_row"],
         source=options["source_name"],
         source_column=options["source_column"],
-        clock=Clock(options["time_format"]),
+        clock=known_format(options["time_format"]),
         timezone=options["timezone"],
         properties=tuple(options["property"]),
         skip=tuple(options["skip"]),
         text=tuple(options["text"]),
     )
+
+
+def time_format(text: str) -> str:
+    try:
+        return known_format(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -11,6 +11,8 @@ import msgspec
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _looks_like_a_date = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _looks_like_a_number = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_finer = re.compile(r"\.([0-9]{6})([0-9]{1,12})(?![0-9])")
+_sample = datetime(2026, 11, 30, 23, 59, 58, tzinfo=UTC)
 
 
 class Clock(enum.StrEnum):
@@ -23,7 +25,7 @@ class Clock(enum.StrEnum):
     NANOSECONDS = "ns"
 
 
-_microseconds = {
+_microseconds: dict[str, Decimal] = {
     Clock.SECONDS: Decimal(1_000_000),
     Clock.MILLISECONDS: Decimal(1000),
     Clock.MICROSECONDS: Decimal(1),
@@ -31,18 +33,44 @@ _microseconds = {
 }
 
 
-def read_time(given: object, clock: Clock, zone: ZoneInfo) -> datetime:
-    """An instant, to the microsecond; one without an offset is local to the zone. Raises ValueError."""
+def known_format(text: str) -> str:
+    """A clock, or a pattern of strptime that tells the whole date. Raises ValueError."""
+    if text in set(Clock):
+        return Clock(text)
+    if "%" not in text or not _tells_the_date(text):
+        raise ValueError(
+            f'"{text[:64]}" is no time format: give iso, s, ms, us or ns, or a pattern of the whole date such as '
+            "%m/%d/%Y %H:%M:%S, with an offset as %z."
+        )
+    return text
+
+
+def _tells_the_date(pattern: str) -> bool:
+    """%Z would be read and forgotten."""
+    try:
+        read = datetime.strptime(_sample.strftime(pattern), pattern)  # noqa: DTZ007 - only its date counts
+    except (ValueError, re.error):
+        return False
+    return read.date() == _sample.date() and "%Z" not in pattern
+
+
+def read_time(given: object, clock: str, zone: ZoneInfo) -> datetime:
+    """An instant, to the microsecond; one without an offset is local to the zone. `clock` as `known_format` has it.
+
+    Raises ValueError.
+    """
     if given is None or given == "":
         raise ValueError("The time is missing.")
     if isinstance(given, datetime):
         moment = given
     elif isinstance(given, date):
         moment = datetime.combine(given, time.min)
-    elif clock is Clock.ISO:
+    elif clock == Clock.ISO:
         moment = _read_text(given)
+    elif clock in _microseconds:
+        moment = _since_1970(given, Clock(clock))
     else:
-        moment = _since_1970(given, clock)
+        moment = _by_pattern(str(given), clock)
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)
 
 
@@ -65,6 +93,17 @@ def _read_loosely(given: str, text: str) -> datetime:
     except ValueError:
         pass
     raise ValueError(f'The time "{given[:64]}" is not written like 2026-01-31T23:59:59.5Z or 2026-01-31 23:59:59.')
+
+
+def _by_pattern(given: str, pattern: str) -> datetime:
+    """Digits beyond the microsecond are rounded half-up."""
+    text = given.strip()
+    finer = _finer.search(text)
+    try:
+        moment = datetime.strptime(_finer.sub(r".\1", text), pattern)  # noqa: DTZ007 - the caller adds the zone
+        return moment + timedelta(microseconds=1) if finer and finer[2] >= "5" else moment
+    except (ValueError, OverflowError):
+        raise ValueError(f'The time "{given[:64]}" is not written like {pattern}.') from None
 
 
 def _since_1970(given: object, clock: Clock) -> datetime:

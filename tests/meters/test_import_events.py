@@ -3,6 +3,8 @@
 import csv
 import gzip
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -72,6 +74,24 @@ def test_a_dry_run_shows_the_first_rows_and_stores_nothing(tmp_path: Path) -> No
     assert not ImportRun.objects.exists()
 
 
+def test_the_example_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = re.search(
+        r"^## Import files\n.*?```\n(.*?)```", (settings.BASE_DIR / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert shown
+    for name, content in re.findall(r"cat > (\S+) <<'END'\n(.*?)END\n", shown[1], re.DOTALL):
+        Path(name).write_text(content)
+    commands = re.findall(r"manage\.py import_events (.*)", shown[1].replace("\\\n", ""))
+    said = [run(*shlex.split(command)) for command in commands]
+    assert [text.partition(",")[0] for text in said] == ["usage.csv: 2 events are new", "usage.jsonl: 1 events are new"]
+    events = Event.objects.order_by("time").select_related("subject")
+    assert [(event.subject.key, event.time) for event in events] == [
+        ("cust-01", at("2026-02-01T04:59:58")), ("cust-02", at("2026-02-01T04:59:59")),
+        ("cust-01", at("2026-02-01T10:17:03.979960")),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -81,6 +101,7 @@ def test_a_dry_run_shows_the_first_rows_and_stores_nothing(tmp_path: Path) -> No
         (["--due", "--dry-run"], "--dry-run goes with paths or --source."),
         (["x", "--batch", "0"], "--batch lies between 1 and 10,000."),
         (["x", "--property", "a"], '"a" is not NAME=VALUE.'),
+        (["x", "--time-format", "MM/DD"], '"MM/DD" is no time format: give iso, s, ms, us or ns, or a pattern'),
         (["nowhere.csv"], "Not everything could be read."),
         (["nowhere.csv", "--dry-run"], "nowhere.csv: there is no such file or folder."),
     ],

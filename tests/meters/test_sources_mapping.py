@@ -1,5 +1,6 @@
 """What a row means, without a database: names, numbers, times."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from meters.events import Event
 from meters.exact_json import RefusedError
 from meters.sources.mapping import ColumnMapping, MappingError, number_or_text
-from meters.sources.times import Clock, read_time
+from meters.sources.times import Clock, known_format, read_time
 
 LATEST = datetime(2027, 1, 1, tzinfo=UTC)
 ROW = {"event_id": "e1", "timestamp": "2026-01-05T10:00:00Z", "customer": "acme", "tokens": "374", "model": "m"}
@@ -186,6 +187,58 @@ def test_times_as_files_write_them(text: str, zone: ZoneInfo, instant: str) -> N
 )
 def test_times_counted_since_1970(given: object, clock: Clock) -> None:
     assert read_time(given, clock, BERLIN) == datetime(2026, 1, 5, 10, 0, 0, 500_000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "instant"),
+    [
+        ("01/31/2026", "%m/%d/%Y", "2026-01-30T23:00:00+00:00"),
+        (" 31.01.2026 23:59 ", "%d.%m.%Y %H:%M", "2026-01-31T22:59:00+00:00"),
+        ("31/Jan/2026:23:59:58 -0500", "%d/%b/%Y:%H:%M:%S %z", "2026-02-01T04:59:58+00:00"),
+        ("01/31/2026 11:59:58.5 PM", "%m/%d/%Y %I:%M:%S.%f %p", "2026-01-31T22:59:58.500000+00:00"),
+        ("01/31/2026 23:59:58.9799604", "%m/%d/%Y %H:%M:%S.%f", "2026-01-31T22:59:58.979960+00:00"),
+        ("01/31/2026 23:59:59.9999995", "%m/%d/%Y %H:%M:%S.%f", "2026-01-31T23:00:00+00:00"),
+        (20260131, "%Y%m%d", "2026-01-30T23:00:00+00:00"),
+    ],
+)
+def test_times_by_a_pattern(text: object, pattern: str, instant: str) -> None:
+    assert known_format(pattern) == pattern
+    assert read_time(text, pattern, BERLIN).astimezone(UTC).isoformat() == instant
+
+
+@pytest.mark.parametrize("text", ["31/01/2026", "02/30/2026", "01/31/26", "01/31/0000", "01/31/2026 x", "x", 1])
+def test_what_does_not_follow_its_pattern(text: object) -> None:
+    with pytest.raises(ValueError, match=f'The time "{text}" is not written like %m/%d/%Y'):
+        read_time(text, "%m/%d/%Y", BERLIN)
+
+
+@pytest.mark.parametrize("text", ["", "MM/DD/YYYY", "%m/%d", "%H:%M", "%Q", "%Y-%m-%d %Z", "%", "%Y-%m-%d\0"])
+def test_what_is_no_time_format(text: str) -> None:
+    with pytest.raises(ValueError, match="is no time format: give iso, s, ms, us or ns, or a pattern"):
+        known_format(text)
+
+
+def test_dotted_paths_name_what_lies_in_an_object() -> None:
+    row = {
+        "request": {"id": Decimal(7), "at": "2026-01-05T10:00:00Z", "by": {"org": "acme"}}, "user.id": "u", "n": 1,
+        "user": {"id": "not this"},
+    }  # fmt: skip
+    mapping = ColumnMapping(type="t", id="request.id", time="request.at", customer="request.by.org")
+    event = read(row, mapping, from_text=False)
+    assert (event.id, event.customer) == ("7", "acme")
+    assert read(row, replace(mapping, customer="user.id"), from_text=False).customer == "u"
+    for bad in ({"request": {"id": "7"}}, {"request": None}, {"request": "7"}):
+        assert refused_json({**row, **bad}, mapping).path in {"time", "request.at"}
+    with pytest.raises(MappingError, match=r'Column "nobody\.id" is missing'):
+        read(row, replace(mapping, customer="nobody.id"), from_text=False)
+    with pytest.raises(MappingError, match=r'Column "n\.id" is missing'):
+        ColumnMapping(type="t", customer="n.id").bind(["id", "time", "n"], from_text=True, flat=True)
+
+
+def refused_json(row: dict[str, Any], mapping: ColumnMapping) -> RefusedError:
+    with pytest.raises(RefusedError) as caught:
+        read(row, mapping, from_text=False)
+    return caught.value
 
 
 @pytest.mark.parametrize("given", ["x", "1e400", "9" * 30, "NaN", True])
