@@ -17,6 +17,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "meters.importrun": "history",
         "meters.rejectedevent": "block",
         "meters.conflict": "call_split",
+        "meters.eventarchive": "inventory_2",
     },
     "Catalog": {
         "catalog.product": "category",

@@ -10,7 +10,7 @@ class MetersConfig(AppConfig):
 
     def ready(self) -> None:
         post_migrate.connect(forget_what_is_cached, sender=self)
-        autodiscover_modules("sources_admin", "rejected_admin")
+        autodiscover_modules("sources_admin", "rejected_admin", "archive_admin")
 
 
 def forget_what_is_cached(**kwargs: Any) -> None:

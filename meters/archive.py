@@ -6,7 +6,7 @@ unchanged since. Events that come for it later are kept as rejected ones until i
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ from meters.archive_rows import Record, Row, read_rows, record_of, write_rows
 from meters.dictionary import event_types, subjects
 from meters.models import EventArchive, Meter
 from meters.partitions import month_of, name_of, next_month
+
+Advance = Callable[[int], None]
+STEP = 1_000
 
 # Nobody's post waits longer than this for a month to be dropped; then it is left for another time.
 LOCK_TIMEOUT = "10s"
@@ -54,7 +57,16 @@ def months_before(instant: datetime) -> list[datetime]:
     return months
 
 
-def export(month: datetime, place: str) -> EventArchive:
+def events_in(month: datetime) -> int:
+    """How many the month's table holds: so many steps an export takes."""
+    return int(_fingerprint(month)[0])
+
+
+def _silent(number: int) -> None:
+    """Nobody watches."""
+
+
+def export(month: datetime, place: str, advance: Advance = _silent) -> EventArchive:
     """Write a month to its file and record what it held. Written before and unchanged it may be written again.
 
     Raises ConflictError while the roller has not counted all of it, and for a month that is gone already.
@@ -65,7 +77,7 @@ def export(month: datetime, place: str) -> EventArchive:
     with tempfile.TemporaryDirectory() as folder, transaction.atomic():
         _check_counted(month)
         file = Path(folder) / name
-        record = write_rows(_stored(month), file)
+        record = write_rows(_told(_stored(month), advance), file)
         given = {
             "place": place,
             "file": name,
@@ -83,25 +95,28 @@ def export(month: datetime, place: str) -> EventArchive:
         return EventArchive.objects.update_or_create(month=month, defaults=given)[0]
 
 
-def verify(archive: EventArchive) -> None:
+def verify(archive: EventArchive, advance: Advance = _silent) -> None:
     """Read the file again and compare it with what was recorded. Raises ConflictError naming the difference."""
     with opened(archive.place, archive.file) as stream:
-        _compare(archive, record_of(read_rows(stream)), archive.file)
+        _compare(archive, record_of(_told(read_rows(stream), advance)), archive.file)
     archive.verified_at = timezone.now()
     archive.save(update_fields=["verified_at"])
 
 
-def drop(archive: EventArchive) -> None:
+def drop(archive: EventArchive, advance: Advance = _silent) -> None:
     """Take a month out of the database, after its file was verified and the table compared with it once more.
+
+    Both are steps: twice as many as there are events.
 
     Raises ConflictError when either differs.
     """
     if archive.dropped_at:
         return
-    verify(archive)
+    verify(archive, advance)
     with transaction.atomic():
         seen = _fingerprint(archive.month)
-        _compare(archive, record_of(_stored(archive.month)), "the database, which took more events since")
+        held = record_of(_told(_stored(archive.month), advance))
+        _compare(archive, held, "the database, which took more events since")
     with transaction.atomic():
         lock("meters", "partition", archive.month.isoformat())
         _execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
@@ -117,7 +132,7 @@ def drop(archive: EventArchive) -> None:
     partitions.forget()
 
 
-def restore(archive: EventArchive) -> bool:
+def restore(archive: EventArchive, advance: Advance = _silent) -> bool:
     """Bring a month back from its file, all or nothing; False when it is there. Meters made meanwhile count it again.
 
     Raises ConflictError when the file is not what was recorded.
@@ -130,7 +145,7 @@ def restore(archive: EventArchive) -> bool:
         _rows("SELECT id FROM meters_rollupcursor FOR UPDATE")
         partitions.create(archive.month)
         with opened(archive.place, archive.file) as stream:
-            _compare(archive, _copy(archive.month, read_rows(stream)), archive.file)
+            _compare(archive, _copy(archive.month, _told(read_rows(stream), advance)), archive.file)
         partitions.attach(archive.month)
         _count_again(archive)
         archive.dropped_at, archive.restored_at = None, timezone.now()
@@ -185,6 +200,15 @@ def _copy(month: datetime, rows: Iterator[Row]) -> Record:
     return record
 
 
+def _told(rows: Iterable[Row], advance: Advance) -> Iterator[Row]:
+    number = 0
+    for number, row in enumerate(rows, 1):
+        yield row
+        if not number % STEP:
+            advance(STEP)
+    advance(number % STEP)
+
+
 def _many(rows: Iterator[Row]) -> Iterator[list[Row]]:
     batch: list[Row] = []
     for row in rows:
@@ -232,4 +256,4 @@ def _execute(statement: str, parameters: Any = None) -> None:
         cursor.execute(statement, parameters)
 
 
-__all__ = ["drop", "export", "month_named", "months_before", "restore", "verify"]
+__all__ = ["drop", "events_in", "export", "month_named", "months_before", "restore", "verify"]

@@ -14,8 +14,11 @@ from billing_project.decimals import plain
 from meters.aggregation import EXACT
 from meters.exact_json import parse
 from meters.sources.extras import load
+from meters.sources.lines import UnreadableError
+from meters.sources.parquet import Whole
 
 GROUP = 100_000
+COLUMNS = ["time", "key", "customer", "type", "properties", "seq"]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)
 
@@ -103,18 +106,20 @@ def write_rows(rows: Iterable[Row], path: Path) -> Record:
 
 
 def read_rows(stream: Any) -> Iterator[Row]:
+    """Raises UnreadableError when the file is not whole or not one of ours."""
+    arrow = load("pyarrow", extra="lake", purpose="Reading archived events")
     parquet = load("pyarrow.parquet", extra="lake", purpose="Reading archived events")
-    file = parquet.ParquetFile(stream)
-    for batch in file.iter_batches(batch_size=10_000):
-        for given in batch.to_pylist():
-            yield Row(
-                given["time"].astimezone(UTC),
-                UUID(bytes=given["key"]),
-                given["customer"],
-                given["type"],
-                given["properties"],
-                given["seq"],
+    with Whole(arrow):
+        file = parquet.ParquetFile(stream)
+        absent = [name for name in COLUMNS if name not in file.schema_arrow.names]
+        if absent:
+            raise UnreadableError(
+                f"This is no archived month: column {', '.join(absent)} is missing. Bring back the right file.",
+                code="not_an_archive",
             )
+        for batch in file.iter_batches(batch_size=10_000, columns=COLUMNS):
+            for time, key, *rest in zip(*(column.to_pylist() for column in batch.select(COLUMNS).columns), strict=True):
+                yield Row(time.astimezone(UTC), UUID(bytes=key), *rest)
 
 
 def record_of(rows: Iterable[Row]) -> Record:

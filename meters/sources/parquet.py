@@ -29,7 +29,7 @@ class ParquetRows:
         parquet = load("pyarrow.parquet", extra="lake", purpose="Reading Parquet")
         self.time = ""
         self._mark = Mark()
-        with _Whole(self._arrow):
+        with Whole(self._arrow):
             self._file = parquet.ParquetFile(stream, buffer_size=READ_AHEAD, pre_buffer=False)
             self._schema = self._file.schema_arrow
         self.columns = list(self._schema.names)
@@ -54,7 +54,7 @@ class ParquetRows:
             self._mark = Mark(0, self._mark.line, part + 1)
 
     def _batches(self, part: int) -> Iterator[Any]:
-        with _Whole(self._arrow):
+        with Whole(self._arrow):
             yield from self._file.iter_batches(batch_size=BATCH, row_groups=[part])
 
     def _rows(self, batch: Any, part: int) -> Iterator[Row]:
@@ -129,7 +129,7 @@ def _moment(tick: int, unit: str, zone: Any) -> datetime | str:
         return f"{tick} {unit} since 1970"
 
 
-class _Whole:
+class Whole:
     """What Arrow says of a file that is not all there, in words."""
 
     def __init__(self, arrow: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from billing_project.errors import RuleError
+from billing_project.progress import progress
 from meters.archive import month_named, restore
 from meters.models import EventArchive
 
@@ -25,7 +26,13 @@ class Command(BaseCommand):
                 archive = EventArchive.objects.filter(month=month_named(text)).first()
                 if archive is None:
                     raise CommandError(f"{text} is not archived.")
-                done = "restored" if restore(archive) else "there already"
+                done = "restored" if self._restore(archive) else "there already"
             except RuleError as refusal:
                 raise CommandError(refusal.message) from None
             self.stdout.write(f"{archive}: {archive.events:,} events {done}.")
+
+    def _restore(self, archive: EventArchive) -> bool:
+        if archive.dropped_at is None:
+            return False
+        with progress(f"{archive}", archive.events, unit="events", stream=self.stderr) as advance:
+            return restore(archive, advance)
