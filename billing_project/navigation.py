@@ -37,6 +37,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "invoicing.invoice": "receipt_long",
         "invoicing.payment": "payments",
         "invoicing.creditnote": "undo",
+        "admin:invoicing_receivables": "hourglass_bottom",
+        "admin:invoicing_month": "checklist",
         "invoicing.autoapproval": "rule",
         "invoicing.stripepush": "sync_alt",
         "invoicing.stripecustomer": "credit_card",
@@ -54,15 +56,22 @@ PAGES = {
     "admin:contracts_usage": ("Usage explorer", "contracts.view_customer"),
     "admin:contracts_unclaimed": ("Unclaimed usage", "contracts.view_customer"),
     "admin:invoicing_review_queue": ("Review queue", "invoicing.view_invoice"),
+    "admin:invoicing_receivables": ("Receivables", "invoicing.view_invoice"),
+    "admin:invoicing_month": ("Month's close", "invoicing.view_invoice"),
 }
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    groups = []
+    groups: list[dict[str, Any]] = []
     for title, links in GROUPS.items():
         items = [{**item, "icon": icon} for name, icon in links.items() if (item := _item(request, name))]
         if items:
             groups.append({"title": title, "separator": True, "items": items})
+    # The address of a page may begin with that of a list: the longest that fits is where we are.
+    addresses = [str(item["link"]) for group in groups for item in group["items"]]
+    here = max((each for each in addresses if request.path.startswith(each)), key=len, default="")
+    for group in groups:
+        group["items"] = [{**item, "active": item["link"] == here} for item in group["items"]]
     return groups
 
 

@@ -79,6 +79,7 @@ MUST_BE_PURE = {
     "contracts/thresholds.py",
     "contracts/timeline.py",
     "contracts/units.py",
+    "invoicing/admin/sparkline.py",
     "invoicing/statement.py",
     "invoicing/stripe_items.py",
     "invoicing/totals.py",

@@ -129,7 +129,7 @@ ASKS = (
         forms.PaymentForm,
         _record_payment,
     ),
-    Ask("credit", "Credit note", "invoicing.credit_invoice", _creditable, forms.CreditForm, _request_note),
+    Ask("credit", "Ask for a credit note", "invoicing.credit_invoice", _creditable, forms.CreditForm, _request_note),
     Ask(
         "write_off",
         "Write off",

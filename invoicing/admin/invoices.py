@@ -17,8 +17,10 @@ from billing_project.admin import ReadOnlyAdmin
 from catalog.price_text import amount_text
 from contracts.period_text import period_text
 from invoicing.admin import asking, pages, steps
-from invoicing.admin.filters import LastDayFilter, NeedsLookFilter
-from invoicing.admin.queue import ORDER, list_url, neighbours, tabs
+from invoicing.admin.filters import AgeFilter, CurrencyFilter, LastDayFilter, NeedsLookFilter, OwedByFilter
+from invoicing.admin.month_page import month_page
+from invoicing.admin.queue import ORDER, compare, list_url, neighbours, shown_change, shown_trend, tabs
+from invoicing.admin.receivables_page import receivables_page
 from invoicing.admin.stripe import stripe_box
 from invoicing.models import Invoice, Status
 
@@ -33,6 +35,10 @@ LABELS = {
 }
 
 
+def _in_queue(request: HttpRequest) -> bool:
+    return request.GET.get("status__exact") == Status.IN_REVIEW
+
+
 @admin.register(Invoice)
 class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
     list_display = ["customer", "number", "span", "shown_total", "number_of_lines", "flags", "state"]
@@ -41,6 +47,9 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
         ("status", ChoicesDropdownFilter),
         NeedsLookFilter,
         ("customer", AutocompleteSelectFilter),
+        OwedByFilter,
+        CurrencyFilter,
+        AgeFilter,
         ("ending_before", LastDayFilter),
     ]
     list_select_related = ["customer", "contract"]
@@ -54,12 +63,26 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Invoice]:
         return super().get_queryset(request).annotate(line_count=Count("lines"))
 
+    def get_list_display(self, request: HttpRequest) -> Any:
+        if _in_queue(request):
+            return ["customer", "span", "shown_total", "before", "change", "trend", "flags"]
+        return super().get_list_display(request)
+
+    def get_list_display_links(self, request: HttpRequest, list_display: Any) -> Any:
+        return ["customer"] if _in_queue(request) else super().get_list_display_links(request, list_display)
+
     def get_ordering(self, request: HttpRequest) -> Any:
-        in_queue = request.GET.get("status__exact") == Status.IN_REVIEW
-        return ORDER if in_queue else super().get_ordering(request)
+        return ORDER if _in_queue(request) else super().get_ordering(request)
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        found = super().get_changelist_instance(request)
+        if _in_queue(request):
+            compare(found.result_list)
+        return found
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(request, {**(extra_context or {}), "tabs": tabs(request.GET)})
+        shown = {"tabs": tabs(request.GET), "in_queue": _in_queue(request)}
+        return super().changelist_view(request, {**(extra_context or {}), **shown})
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -87,6 +110,8 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
         return [
             *pages_of_one,
             *forms,
+            path("receivables/", self.admin_site.admin_view(self.receivables), name="invoicing_receivables"),
+            path("month/", self.admin_site.admin_view(self.month), name="invoicing_month"),
             path("review/", self.admin_site.admin_view(self.review_queue), name="invoicing_review_queue"),
             path("<int:invoice>/document/", self.admin_site.admin_view(self.document), name="invoicing_document"),
             path("live/<int:contract>/", self.admin_site.admin_view(self.live_draft), name="invoicing_live_draft"),
@@ -113,6 +138,14 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
 
     def review_queue(self, request: HttpRequest) -> HttpResponse:
         return redirect(list_url(Status.IN_REVIEW))
+
+    def receivables(self, request: HttpRequest) -> HttpResponse:
+        self._may_view(request)
+        return receivables_page(request, self.admin_site.each_context(request))
+
+    def month(self, request: HttpRequest) -> HttpResponse:
+        self._may_view(request)
+        return month_page(request, self.admin_site.each_context(request))
 
     def document(self, request: HttpRequest, invoice: int) -> HttpResponse:
         self._may_view(request)
@@ -159,9 +192,23 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
     def number_of_lines(self, invoice: Invoice) -> int:
         return getattr(invoice, "line_count", 0)
 
+    @admin.display(description="Last total")
+    def before(self, invoice: Invoice) -> str:
+        before = getattr(invoice, "total_before", None)
+        return "first" if before is None else amount_text(before, str(invoice.total.currency))
+
+    @admin.display(description="Change")
+    def change(self, invoice: Invoice) -> str:
+        return shown_change(invoice.total.amount, getattr(invoice, "total_before", None))
+
+    @admin.display(description="Last six")
+    def trend(self, invoice: Invoice) -> str:
+        return shown_trend(getattr(invoice, "totals", []), str(invoice.total.currency))
+
     @admin.display(description="Needs a look", ordering="attention__len")
     def flags(self, invoice: Invoice) -> str:
-        return " ".join(invoice.attention)
+        rejected = [f"Rejected: {invoice.hold_reason}"] if invoice.hold_reason else []
+        return " ".join([*rejected, *invoice.attention])
 
     @display(description="Status", ordering="status", label=LABELS)  # type: ignore[untyped-decorator]
     def state(self, invoice: Invoice) -> str:

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 
+from catalog.group_values import group_text
 from contracts.billing_periods import period_at
 from contracts.models import BillingPeriod, Contract
 from contracts.period_text import day_text, period_text
@@ -93,7 +94,10 @@ def credit_note_document(request: HttpRequest, note: CreditNote) -> HttpResponse
     shown = {
         "note": note,
         "invoice": invoice,
-        "lines": note.lines.select_related("line").order_by("line__position"),
+        "lines": [
+            (row, group_text(row.line.group), period_text(row.line.starting_at, row.line.ending_before, zone))
+            for row in note.lines.select_related("line").order_by("line__position")
+        ],
         "currency": str(invoice.total.currency),
         "draft": note.status != CreditNote.Status.ISSUED,
         "seller": note.seller or settings.SELLER,

@@ -14,6 +14,7 @@ from billing_project.admin import PlainDecimalWidget
 from billing_project.decimals import plain
 from billing_project.errors import RuleError
 from billing_project.forms import SuggestingInput
+from catalog.group_values import group_text
 from catalog.models import Product
 from catalog.money import ZERO, round_amount, subtract
 from catalog.price_text import amount_text
@@ -182,10 +183,10 @@ class CreditForm(StepForm):
         left = amount_text(self.of_invoice, self.currency)
         return f"{left} of {self.invoice} is left to credit. Somebody else looks at it and issues it."
 
-    def rows(self) -> Iterator[tuple[InvoiceLine, Decimal, forms.BoundField]]:
-        """Each line, what is left of it, and its field."""
+    def rows(self) -> Iterator[tuple[InvoiceLine, str, Decimal, forms.BoundField]]:
+        """Each line, its group, what is left of it, and its field."""
         for line in self.lines:
-            yield line, self.left[line.position], self[f"line_{line.position}"]
+            yield line, group_text(line.group), self.left[line.position], self[f"line_{line.position}"]
 
     def amounts(self) -> dict[int, Decimal]:
         given = {line.position: self.cleaned_data.get(f"line_{line.position}") for line in self.lines}

@@ -1,7 +1,7 @@
 // Keys of the review queue. An element says which press it with data-key="n j"; a list of invoices is walked with j and k.
 "use strict";
 (() => {
-  const rows = () => [...document.querySelectorAll("#result_list tr")].filter((row) => row.querySelector("input.action-select"));
+  const rows = () => [...document.querySelectorAll("#result_list tr.data-row")];
   let at = -1;
 
   function walk(step) {
@@ -18,7 +18,7 @@
     n: () => walk(1),
     k: () => walk(-1),
     p: () => walk(-1),
-    x: () => rows()[at]?.querySelector("input.action-select").click(),
+    x: () => rows()[at]?.querySelector("input.action-select")?.click(),
     Enter: () => rows()[at]?.querySelector("th a, td a")?.click(),
   };
 
