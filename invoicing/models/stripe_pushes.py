@@ -120,7 +120,6 @@ class StripeEvent(models.Model):
     received_at = models.DateTimeField(auto_now_add=True)
     applied_at = models.DateTimeField(null=True, blank=True)
     outcome = models.CharField(max_length=300, blank=True)
-    mirrored_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar[models.Manager["StripeEvent"]]
 
@@ -130,7 +129,6 @@ class StripeEvent(models.Model):
         verbose_name_plural = "events from Stripe"
         indexes = [
             models.Index(fields=["id"], condition=Q(applied_at__isnull=True), name="stripe_events_to_apply"),
-            models.Index(fields=["received_at"], condition=Q(mirrored_at__isnull=True), name="stripe_events_to_mirror"),
         ]
 
     def __str__(self) -> str:

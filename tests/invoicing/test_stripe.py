@@ -6,13 +6,17 @@ from decimal import Decimal
 from io import StringIO
 from typing import Any
 
+import psycopg
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
+from django.urls import reverse
 
 from billing_project.errors import ConflictError
+from billing_project.locks import lock_number
 from contracts.models import Customer
 from invoicing.books import INVARIANTS
 from invoicing.close import close_periods
@@ -387,9 +391,41 @@ def test_without_keys_nothing_happens(finance: User, client: Client) -> None:
     assert send(client, {"id": "evt"}) == 503
 
 
-def test_two_runs_at_once_leave_a_customer_to_each_other(fake: Fake, finance: User) -> None:
-    issued(finance)
-    assert find_due() == 1
-    assert find_due() == 1
+def test_a_customer_another_run_is_busy_with_is_left_to_it(fake: Fake, finance: User) -> None:
+    invoice = issued(finance)
+    assert find_due() == find_due() == 1
+    name = lock_number("stripe", invoice.customer_id)
+    with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": None}) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [name])
+        assert push_due().done == 0
+        assert fake.calls == []
     assert push_due().done == 1
     assert push_due().done == 0
+
+
+def test_on_screen(fake: Fake, finance: User, client: Client) -> None:
+    """What stopped is on the invoice and in the list of problems; a button tries again; what is open can be paid."""
+    invoice = issued(finance)
+    fake.fail = {2: "refuse"}
+    push()
+    client.force_login(finance)
+    page = reverse("admin:invoicing_invoice_change", args=[invoice.pk])
+    assert "Stripe does not like it." in client.get(page).text
+    problems = reverse("admin:invoicing_stripepush_changelist")
+    assert "Stripe does not like it." in client.get(problems, {"problem": "stopped"}).text
+    assert "Stripe does not like it." not in client.get(problems, {"problem": "look"}).text
+    row = row_of(invoice)
+    again = reverse("admin:invoicing_stripepush_retry_one", args=[row.pk])
+    assert client.post(again, {"_form_submitted": "on"}).status_code == 200
+    push()
+    url = row_of(invoice).hosted_url
+    assert url
+    assert url in client.get(page).text
+    assert url in client.get(reverse("admin:invoicing_document", args=[invoice.pk])).text
+    assert url in client.get(reverse("admin:invoicing_stripepush_change", args=[row.pk])).text
+    client.get(reverse("admin:invoicing_stripecustomer_changelist"))
+    assert set(fake.deliver(client)) == {200}
+    event = StripeEvent.objects.first()
+    assert event is not None
+    shown = client.get(reverse("admin:invoicing_stripeevent_change", args=[event.pk]))
+    assert event.stripe_id in shown.text
