@@ -1,6 +1,7 @@
 """Files in S3, on moto's server: read, gone on with, and every refusal in words."""
 
 import gzip
+import http.client
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -206,6 +207,25 @@ def test_refusals_are_put_in_words(bucket: Any, monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr("botocore.client.BaseClient._make_api_call", refuse)
     assert said in failed(PLACE)
+
+
+def test_a_key_that_the_store_does_not_know(bucket: Any, address: str) -> None:
+    """The store itself checks: nothing stands in for its refusal."""
+    put(bucket, "daily/1.csv", csv(3))
+    authorized_after(address, 0)
+    try:
+        assert "the access key is not known there" in failed(PLACE)
+    finally:
+        authorized_after(address, 10**9)
+    assert not Event.objects.exists()
+
+
+def authorized_after(address: str, requests: int) -> None:
+    """From so many requests on the store asks who sends them."""
+    server = http.client.HTTPConnection(address.removeprefix("http://"))
+    server.request("POST", "/moto-api/reset-auth", str(requests))
+    assert server.getresponse().status == 200
+    server.close()
 
 
 def test_without_credentials(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:

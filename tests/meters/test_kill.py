@@ -21,8 +21,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SENDERS = 4
 BATCH = 25
-KILLS = ["database", "web", "roller", "database", "web", "database"]
-BETWEEN = 20  # batches acknowledged
+KILLS = ["database", "web", "roller", "database"]
+BETWEEN = 12  # batches acknowledged
 PATIENCE = 60
 
 # Starts the server, or finds it, and holds it until its standard input ends.
