@@ -201,6 +201,7 @@ def ask_page(request: HttpRequest, context: dict[str, Any], ask: Ask, invoice: i
         if taken is not None:
             goes_on = "next" in request.POST and after
             return redirect("admin:invoicing_invoice_change", after if goes_on else taken)
+    form.begin()
     shown = {
         "ask": ask,
         "form": form,

@@ -14,6 +14,7 @@ from contracts.models import BillingPeriod, Contract
 from contracts.period_text import day_text, period_text
 from invoicing.admin import asking
 from invoicing.admin.lines import shown_lines, shown_unrated, statement_lines
+from invoicing.admin.queue import compare, shown_change, shown_trend
 from invoicing.admin.steps import open_steps
 from invoicing.admin.stripe import pay_url
 from invoicing.draft_rows import Built, bill_to, draft_invoice
@@ -32,6 +33,7 @@ def invoice_page(invoice: Invoice) -> dict[str, Any]:
 
 def history(invoice: Invoice, user: User) -> dict[str, Any]:
     """What became of an invoice, and which steps the user may take now."""
+    compare([invoice])
     notes = invoice.credit_notes.select_related("requested_by", "issued_by").prefetch_related("lines__line")
     return {
         "steps": open_steps(invoice, user),
@@ -44,6 +46,8 @@ def history(invoice: Invoice, user: User) -> dict[str, Any]:
         "written": invoice.added_lines.filter(kind=AddedLine.Kind.MANUAL).select_related("author").order_by("pk"),
         "may_remove": asking.may(asking.REMOVE_LINE, invoice, user),
         "open_amount": invoice.open_amount,
+        "change_text": shown_change(invoice.total.amount, invoice.total_before),  # type: ignore[attr-defined]
+        "trend": shown_trend(invoice.totals, str(invoice.total.currency)),  # type: ignore[attr-defined]
         "replacement": Invoice.objects.filter(replaces=invoice).first(),
     }
 

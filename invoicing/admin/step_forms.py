@@ -31,6 +31,12 @@ class StepForm(forms.Form):
         super().__init__(data)
         self.invoice, self.part, self.currency = invoice, part, str(invoice.total.currency)
 
+    def begin(self) -> None:
+        """Let typing begin in the first field that is wrong, or in the first of all."""
+        fields = self.visible_fields()
+        for field in [*(each for each in fields if self.is_bound and each.errors), *fields][:1]:
+            field.field.widget.attrs["autofocus"] = True
+
     def hint(self) -> str:
         """What taking the step means."""
         return ""

@@ -63,6 +63,9 @@ class TestQueue:
         page = response.content.decode()
         for part in ("10.00 USD", "+100%", "-75%", "5.00 USD, 10.00 USD, 2.50 USD", "<kbd>j</kbd>"):
             assert part in page
+        invoice_page = client.get(reverse("admin:invoicing_invoice_change", args=[march.pk])).content.decode()
+        assert "Last total" in invoice_page
+        assert "-75%" in invoice_page
 
     def test_at_most_six_totals_up_to_the_invoice(self) -> None:
         (contract,) = factories.sell(used=(), billing_every="day", starting_at=day(1))
