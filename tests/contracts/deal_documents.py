@@ -59,6 +59,7 @@ PRICES: list[dict[str, Any]] = [
 OVERRIDE = {**DATED, "scope": SCOPE, "target": "commit", "for_commits": ["y1"]}
 EVERYTHING: dict[str, Any] = {
     "usage_filter": {"region": ["eu", "us"]},
+    "usage_customers": ["acme-labs"],
     "commits": [
         {
             **FUNDS,

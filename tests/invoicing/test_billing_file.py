@@ -239,8 +239,16 @@ class TestFrozen:
 
     def test_a_commit_drawn_from_keeps_its_amounts(self, tmp_path: Path) -> None:
         apply(EXAMPLE)
+        contract = Contract.objects.get()
         LedgerEntry.objects.create(
-            contract=Contract.objects.get(), balance="y1", segment="0", kind="start", amount=1, at=day(1), source="test"
+            contract=contract,
+            customer=contract.customer,
+            balance="y1",
+            segment="0",
+            kind="start",
+            amount=1,
+            at=day(1),
+            source="test",
         )
         place = ("contracts", 0, "commits", 0, "access", 0, "amount")
         assert "contracts[0].commits[0].access[0].amount: y1 is billed" in refusal(edited(tmp_path, place, "1"))
