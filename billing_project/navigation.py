@@ -35,6 +35,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Invoicing": {
         "admin:invoicing_review_queue": "fact_check",
         "invoicing.invoice": "receipt_long",
+        "invoicing.lateusage": "history",
         "invoicing.payment": "payments",
         "invoicing.creditnote": "undo",
         "admin:invoicing_receivables": "hourglass_bottom",

@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         "invoicing.retry_stripe",
         "invoicing.add_stripecustomer",
         "invoicing.change_stripecustomer",
+        "invoicing.decide_late_usage",
         "invoicing.add_autoapproval",
         "invoicing.change_autoapproval",
         "invoicing.delete_autoapproval",

@@ -21,7 +21,7 @@ from contracts.lines import Line, Payable, Pricing, parts_of, rounded
 from contracts.rating import priced_line
 from contracts.scopes import covers, products_named
 
-KIND_ORDER = {"usage": 0, "minimum": 1, "conversion": 2, "subscription": 3, "percent_of_spend": 4}
+KIND_ORDER = {"usage": 0, "minimum": 1, "conversion": 2, "subscription": 3, "percent_of_spend": 4, "correction": 5}
 NEVER = datetime.max.replace(tzinfo=UTC)
 ALWAYS = datetime.min.replace(tzinfo=UTC)
 

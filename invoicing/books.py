@@ -13,8 +13,22 @@ from django.db.models.functions import Coalesce
 from billing_project.decimals import plain
 from billing_project.fields import ExactField
 from contracts.models import BillingPeriod, Contract, LedgerEntry
-from invoicing.models import FROZEN, CreditNote, Invoice, InvoiceLine, JournalPosting, NumberSeries, Payment, Status
+from invoicing.corrections import BILLED, late_days, taking_back
+from invoicing.late_differences import differences
+from invoicing.models import (
+    FROZEN,
+    AddedLine,
+    CreditNote,
+    Invoice,
+    InvoiceLine,
+    JournalPosting,
+    LateUsage,
+    NumberSeries,
+    Payment,
+    Status,
+)
 from invoicing.revenue import RECEIVABLE, UNBILLED
+from meters.backlog import uncounted_events
 from meters.recount import find_drift
 
 ZERO = Decimal(0)
@@ -188,6 +202,32 @@ def unbilled_is_claimed_when_issued() -> Iterator[str]:
         yield f"Document {document}: {plain(total)} of it is still unbilled."
 
 
+def late_usage_is_billed_once() -> Iterator[str]:
+    """Every row of late usage is on one line at most, over its own amount, and every such line is of one row."""
+    lines = {line.pk: line for line in AddedLine.objects.filter(kind=AddedLine.Kind.CORRECTION)}
+    for row in LateUsage.objects.exclude(added_line=None).select_related("invoice").iterator():
+        line = lines.pop(row.added_line_id or 0, None)
+        if line is None or line.cause != row.cause or line.amount != row.amount:
+            yield f"Late usage {row.pk} of {row.invoice}: the line that bills it is another's or over another amount."
+    for line in lines.values():
+        yield f"Correction {line.cause} ({line.name}): no late usage is billed by it."
+
+
+def late_usage_adds_up() -> Iterator[str]:
+    """What was billed of a period and found late of it is what the period comes to, unless more has just come."""
+    counting = LateUsage.objects.exclude(decision=LateUsage.Decision.SUPERSEDED).values("period")
+    invoices = Invoice.objects.filter(kind=Invoice.Kind.USAGE, status__in=BILLED, period__in=counting)
+    _, to_look_at = late_days()
+    invoices = invoices.exclude(pk__in=to_look_at | set(taking_back().values_list("pk", flat=True)))
+    rows = list(invoices.select_related("period__contract__customer", "period__contract__rate_card"))
+    if not rows or uncounted_events():
+        return
+    found = differences(rows)
+    for invoice in rows:
+        for each in found[invoice.pk]:
+            yield f"Invoice {invoice}: {plain(each.amount)} for {each.name} is late and not listed."
+
+
 INVARIANTS: dict[str, Callable[[], Iterator[str]]] = {
     "Rollups equal a recount of the events": rollups_equal_events,
     "Lines add up to totals": lines_add_up_to_totals,
@@ -201,6 +241,8 @@ INVARIANTS: dict[str, Callable[[], Iterator[str]]] = {
     "Journal entries balance": entries_balance,
     "Receivables equal what is open": receivables_equal_what_is_open,
     "What is issued is not unbilled": unbilled_is_claimed_when_issued,
+    "Late usage is billed once": late_usage_is_billed_once,
+    "Bills and late usage add up to all usage": late_usage_adds_up,
     "Nothing is lost in a rollover": nothing_is_lost_in_a_rollover,
     "Usage of a customer is billed by one contract": usage_is_billed_once,
 }

@@ -17,14 +17,15 @@ from django.utils import timezone
 
 from billing_project.rows import update_rows
 from contracts.billing_periods import write_periods
-from contracts.models import BillingPeriod, Contract, Families, Standing
+from contracts.models import BillingPeriod, Contract, Standing
 from invoicing.auto_approval import auto_approve
-from invoicing.draft_rows import write_anew, write_drafts
-from invoicing.drafts import build, current
+from invoicing.corrections import find_late_usage
+from invoicing.draft_rows import write_drafts
+from invoicing.drafts import build
 from invoicing.fees import due_fees, next_fees_at
-from invoicing.flags import flags_of
 from invoicing.inputs import Terms
 from invoicing.models import Invoice, Status
+from invoicing.rebuilding import rebuild as rebuild
 
 CHUNK = 500
 
@@ -63,8 +64,8 @@ def write_due_periods(as_of: datetime, contract: str | None = None) -> int:
 
 
 def close_periods(as_of: datetime, contract: str | None = None, progress: Progress = lambda _: None) -> CloseSummary:
-    """Close every due period and move drafts past their grace to review. Safe to repeat, to kill, to run twice at
-    once.
+    """Close every due period, bill late usage on drafts, move those past their grace to review. Safe to repeat, to
+    kill, to run twice at once.
     """
     summary = CloseSummary()
     write_due_periods(as_of, contract)
@@ -77,6 +78,7 @@ def close_periods(as_of: datetime, contract: str | None = None, progress: Progre
         # From the first contract again after the last one: some of theirs may have come or be left.
         after = last or 0
         progress(summary.closed - before)
+    find_late_usage(as_of, contract)
     while _review_chunk(as_of, contract, summary):
         pass
     return summary
@@ -158,24 +160,3 @@ def _review_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) 
         auto_approve(drafts)
     summary.reviewed += len(drafts)
     return len(drafts)
-
-
-def rebuild(invoices: list[Invoice]) -> None:
-    """Write the lines and totals of open invoices anew from terms and usage as they stand, and their status. The rows
-    must be locked.
-    """
-    now = current(invoices)
-    _address(invoices)
-    rebuilt = [(invoice, now[invoice.pk]) for invoice in invoices]
-    write_anew(rebuilt, flags_of(rebuilt))
-
-
-def _address(invoices: list[Invoice]) -> None:
-    """Address open invoices to whoever pays now."""
-    families = Families(invoice.contract.customer for invoice in invoices)
-    for invoice in invoices:
-        payer = families.payer(invoice.customer_id).pk
-        wanted = None if payer == invoice.customer_id else payer
-        if invoice.payer_id != wanted:
-            invoice.payer_id = wanted
-            invoice.save(update_fields=["payer"])

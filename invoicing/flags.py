@@ -22,13 +22,14 @@ def flags_of(statements: Sequence[tuple[Invoice, Statement]]) -> dict[int, list[
     """What a statement alone does not tell, by invoice. Expects the contract selected along."""
     invoices = [invoice for invoice, _ in statements]
     before = totals_before(invoices)
-    written = set(AddedLine.objects.filter(invoice__in=invoices, kind="manual").values_list("invoice", flat=True))
+    added = set(AddedLine.objects.filter(invoice__in=invoices).values_list("invoice", "kind"))
     renewed = _customers_with_later_contracts({invoice.contract_id: invoice.contract for invoice in invoices}.values())
     found = {}
     for invoice, statement in statements:
         flags = [
             _change_flag(statement.total, before.get(invoice.pk)),
-            "A line was written by hand." if invoice.pk in written else "",
+            "A line was written by hand." if (invoice.pk, "manual") in added else "",
+            "Bills late usage of an earlier invoice." if (invoice.pk, "correction") in added else "",
             "" if invoice.contract_id in renewed else _end_flag(invoice),
             f"Replaces {invoice.replaces}, which was voided." if invoice.replaces_id else "",
         ]

@@ -41,7 +41,7 @@ class StatementInputs:
 
     `balances` know what was drawn from them before this statement; `shared_commits` are those this contract
     bills. `calendar` is needed for recurring fees only.
-    `added` are lines written by hand and corrections of earlier invoices: no balance pays them, tax is due on them.
+    `added` are lines written by hand, which no balance pays, and corrections of earlier invoices; tax is due on them.
     """
 
     contract: str
@@ -156,7 +156,10 @@ def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unr
             more, without_price = later(inputs, paid, draws)
             more_paid, more_draws = pay(_due_now(kind, more), purse)
             paid, draws, lost = paid + more_paid, draws + more_draws, lost + without_price
-    lines = shown(paid)
+    # Late usage is paid by what is left now, and counts toward no minimum of this period.
+    corrections, more_draws = pay(_payable_corrections(inputs), purse)
+    draws = draws + more_draws
+    lines = [*shown(paid), *shown(corrections)]
     first_draw = len(lines)
     names = {balance.id: balance.name for balance in inputs.balances}
     shown_draws = [draw for draw in draws if draw.kind != POSTPAID]
@@ -164,7 +167,7 @@ def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unr
     if kind == "usage":
         lines += minimum_lines(deal.minimums, paid, period, currency)
         lines += true_up_lines(purse, period, currency, inputs.contract)
-    lines += inputs.added
+    lines += [line for line in inputs.added if not _is_payable(line, inputs)]
     lines += tax_lines(inputs.tax, lines, period, currency)
     lines += already_invoiced_lines(inputs.earlier, period)
     sums = totals(lines)
@@ -184,6 +187,15 @@ def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unr
         already_invoiced=sums.already_invoiced,
         draws=tuple(_posted(draws, lines, first_draw)),
     )
+
+
+def _is_payable(line: Line, inputs: StatementInputs) -> bool:
+    return line.kind == "correction" and line.amount > 0 and any(each.key == line.product for each in inputs.products)
+
+
+def _payable_corrections(inputs: StatementInputs) -> list[Payable]:
+    products = {product.key: product for product in inputs.products}
+    return [Payable(line, products[line.product]) for line in inputs.added if _is_payable(line, inputs)]
 
 
 def _due_now(kind: str, charges: list[Payable]) -> list[Payable]:

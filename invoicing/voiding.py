@@ -10,11 +10,12 @@ from django.db.models import QuerySet
 from billing_project.errors import RuleError
 from contracts.ledger import owner_named, post
 from contracts.models import LedgerEntry, lock_families
-from invoicing.close import rebuild
+from invoicing.deciding_late import carry_over
 from invoicing.drafts import drawn_balance
 from invoicing.journal import post_void
 from invoicing.models import FROZEN, OPEN, Invoice, Status
 from invoicing.permissions import locked, remember, require
+from invoicing.rebuilding import rebuild
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -50,6 +51,7 @@ def void(invoice: int, actor: "User", reason: str) -> Invoice:
             rebuild(list(_drafts_of_period(row)))
             return row
         instead = _built_anew(row)
+        carry_over(row, instead)
         remember(instead, "replaces", actor, f"{row.number}: {reason}")
     return instead
 

@@ -60,3 +60,10 @@ class Backlog:
 
 
 backlog = Backlog()
+
+
+def uncounted_events() -> bool:
+    """Whether any event waits for the roller."""
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT.format(beyond=known_cursor().beyond("e")), [1])
+        return bool(cursor.fetchone()[0])

@@ -16,6 +16,7 @@ from meters.build_models import DayValue as DayValue
 from meters.build_models import HourValue as HourValue
 from meters.build_models import MeterBuild as MeterBuild
 from meters.definition import MEANING, clean_definition
+from meters.late_models import LateDay as LateDay
 from meters.source_models import EventSource as EventSource
 from meters.source_models import ImportedFile as ImportedFile
 from meters.source_models import ImportRun as ImportRun

@@ -5,6 +5,7 @@ from invoicing.models.auto_approval import AutoApproval
 from invoicing.models.credit_notes import CreditNote, CreditNoteLine
 from invoicing.models.invoices import FROZEN, LIVING_FIELDS, OPEN, Invoice, InvoiceLine, NumberSeries, Status, open_at
 from invoicing.models.journal import AccountingPeriod, JournalEntry, JournalPosting
+from invoicing.models.late_usage import LateUsage
 from invoicing.models.payments import Payment
 from invoicing.models.steps import InvoiceStep
 from invoicing.models.stripe_pushes import StripeCustomer, StripeEvent, StripePush
@@ -23,6 +24,7 @@ __all__ = [
     "InvoiceStep",
     "JournalEntry",
     "JournalPosting",
+    "LateUsage",
     "NumberSeries",
     "Payment",
     "Status",
