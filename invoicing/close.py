@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from billing_project.errors import RuleError
 from billing_project.rows import update_rows
 from contracts.billing_periods import write_periods
 from contracts.models import BillingPeriod, Contract, Standing
@@ -33,13 +34,14 @@ CHUNK = 500
 @dataclass(slots=True)
 class CloseSummary:
     """What a run of the close did: periods closed, scheduled invoices written, drafts moved to review, and totals of
-    the new invoices by currency.
+    the new invoices by currency. `not_searched` says why late usage could not be looked for.
     """
 
     closed: int = 0
     scheduled: int = 0
     reviewed: int = 0
     totals: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    not_searched: str = ""
 
 
 Progress = Callable[[int], None]
@@ -78,7 +80,11 @@ def close_periods(as_of: datetime, contract: str | None = None, progress: Progre
         # From the first contract again after the last one: some of theirs may have come or be left.
         after = last or 0
         progress(summary.closed - before)
-    find_late_usage(as_of, contract)
+    try:
+        find_late_usage(as_of, contract)
+    except RuleError as refusal:
+        # What is due is billed all the same; the late days stay on their queue.
+        summary.not_searched = refusal.message
     while _review_chunk(as_of, contract, summary):
         pass
     return summary

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from billing_project.errors import RuleError
 from contracts.models import BillingPeriod, Contract
 from invoicing.close import close_periods
 from invoicing.models import Invoice, InvoiceLine, Status
@@ -170,3 +171,16 @@ def test_a_close_that_was_killed_goes_on_where_it_stopped(many_periods: int) -> 
     assert count_closed(close("--as-of", "2026-01-01")) == many_periods - done
     each_period_has_one_invoice(many_periods)
     assert Contract.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_late_usage_that_cannot_be_looked_for_does_not_stop_the_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuleError("The events of January 2026 are archived.")
+
+    monkeypatch.setattr("invoicing.close.find_late_usage", refuse)
+    sell()
+    errors = StringIO()
+    call_command("close_periods", "--as-of", "2026-02-02", stdout=StringIO(), stderr=errors)
+    assert Invoice.objects.get().status == "in_review"
+    assert "Late usage was not looked for: The events of January 2026 are archived." in errors.getvalue()

@@ -37,6 +37,8 @@ class Command(BaseCommand):
         with progress("Closing", due, unit="periods", stream=self.stderr) as advance:
             summary = close_periods(as_of, contract, advance)
         self.stdout.write(_sentence(summary))
+        if summary.not_searched:
+            self.stderr.write(f"Late usage was not looked for: {summary.not_searched}")
         left = due_periods(as_of, contract).count()
         if left:
             self.stdout.write(f"{left} periods are being closed by another run.")
