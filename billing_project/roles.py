@@ -59,6 +59,7 @@ def make_roles(apps: Any) -> None:
         group, _ = group_model.objects.get_or_create(name=role)
         wanted = set(_rights(apps, role))
         found = permission_model.objects.filter(content_type__app_label__in={app for app, _ in wanted})
+        found = found.select_related("content_type")
         group.permissions.set(each for each in found if (each.content_type.app_label, each.codename) in wanted)
 
 

@@ -49,6 +49,7 @@ def test_finance_decides_about_invoices_and_edits_nothing() -> None:
         "invoicing.credit_invoice",
         "invoicing.add_line",
         "invoicing.close_month",
+        "invoicing.decide_late_usage",
         "invoicing.retry_stripe",
         *(f"invoicing.{each}_autoapproval" for each in ("add", "change", "delete")),
         *(f"invoicing.{each}_stripecustomer" for each in ("add", "change")),
