@@ -51,9 +51,9 @@ def test_grants_burn_down(case: dict[str, Any]) -> None:
 
 def balances_after(made: Any, statement: Any) -> dict[str, Decimal]:
     """What is left at the end in the windows that are still open."""
-    drawn: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    drawn: dict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
     for draw in statement.draws:
-        drawn[draw.balance, draw.segment] += draw.amount
+        drawn[draw.owner, draw.balance, draw.segment] += draw.amount
     balances = [replace(each, drawn=drawn[each.id]) for each in made.balances]
     left = left_at_start(balances, made.period.ending_before, "USD")
     result = {each.key: D(0) for each in balances}

@@ -37,7 +37,7 @@ def text_of(client: Client, url: str, **query: str) -> str:
 
 
 def customer_form(*aliases: str, **fields: str) -> dict[str, str]:
-    form = {"name": "Acme", "timezone": "UTC", **fields}
+    form = {"name": "Acme", "timezone": "UTC", "payer": "parent", **fields}
     for number, alias in enumerate(aliases):
         form[f"keys-{number}-key"] = alias
     return {**form, "keys-TOTAL_FORMS": str(len(aliases)), "keys-INITIAL_FORMS": "0"}

@@ -273,6 +273,7 @@ def edited(tmp_path: Path, place: tuple[str | int, ...], value: Any, overrides: 
     contract = document["contracts"][0]
     if overrides == 1:
         del contract["overrides"][0]["for_commits"]
+        contract["entitlements"] = [each for each in contract["entitlements"] if "balances" not in each]
     if overrides == 2:
         contract["commits"][0]["access"].append({"amount": "5", "starting_at": "2027-01-01"})
     inner = document

@@ -214,7 +214,7 @@ def test_a_busy_server_is_told_apart(
     def refuse(*_: object) -> None:
         raise trouble
 
-    monkeypatch.setattr(taking, "ingest_events", refuse)
+    monkeypatch.setattr(taking, "ingest_together", refuse)
     monkeypatch.setattr("time.sleep", lambda _: None)  # openmeter and lago wait and try again of themselves
     with pytest.raises(BUSY[client][trouble is Slower]) as caught:
         CLIENTS[client](site)
@@ -235,7 +235,7 @@ def test_clients_that_try_again_wait_as_long_as_they_are_told(
             raise trouble
         return ingest_events(events)
 
-    monkeypatch.setattr(taking, "ingest_events", first_refuse)
+    monkeypatch.setattr(taking, "ingest_together", first_refuse)
     monkeypatch.setattr("time.sleep", waits.append)
     event: Any
     if client == "metronome":
@@ -440,7 +440,7 @@ class TestStripe:
                 raise Busy
             return result
 
-        monkeypatch.setattr(taking, "ingest_events", lose_the_first_answer)
+        monkeypatch.setattr(taking, "ingest_together", lose_the_first_answer)
         monkeypatch.setattr("time.sleep", lambda _: None)
         billing = getattr(site.stripe(retries=2), kind).billing
         params = {"event_name": "llm", "payload": {"stripe_customer_id": "acme", "value": "5"}}
