@@ -47,7 +47,6 @@ M = TypeVar("M", bound=Model)
 P = TypeVar("P", bound=Model)
 __all__ = [
     "AppendOnlyAdmin",
-    "FrozenAdmin",
     "ModelAdmin",
     "ReadOnlyAdmin",
     "ReadOnlyInline",
@@ -147,19 +146,6 @@ class ReadOnlyAdmin(AppendOnlyAdmin[M]):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
-
-
-class FrozenAdmin(ModelAdmin[M]):
-    """Editable until `is_frozen` says otherwise."""
-
-    def is_frozen(self, obj: M) -> bool:
-        raise NotImplementedError
-
-    def has_change_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
-        return super().has_change_permission(request, obj) and not (obj and self.is_frozen(obj))
-
-    def has_delete_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
-        return super().has_delete_permission(request, obj) and not (obj and self.is_frozen(obj))
 
 
 class TabularInline(UnfoldTabularInline[M, P]):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,16 +17,16 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-class CsvRenderer(BaseRenderer):
+class CsvRenderer(ABC, BaseRenderer):
     """The rows of `data`; errors stay problem+json in text form."""
 
     media_type = "text/csv"
     format = "csv"
     charset = "utf-8"
 
+    @abstractmethod
     def table(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
         """The names of the columns, and the cells of every row."""
-        raise NotImplementedError
 
     def render(self, data: Any, accepted: str | None = None, context: Mapping[str, Any] | None = None) -> bytes:
         if not isinstance(data, dict) or "data" not in data:

@@ -22,14 +22,6 @@ def lock(*name: object) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_number(*name)])
 
 
-def try_lock(*name: object) -> bool:
-    """Take the named lock until the transaction ends, or say at once that somebody has it."""
-    with connection.cursor() as cursor:
-        _need_transaction()
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [lock_number(*name)])
-        return bool(cursor.fetchone()[0])
-
-
 @contextmanager
 def holding(*name: object) -> Iterator[bool]:
     """Try to hold the named lock over several transactions of this connection; yields whether we have it."""

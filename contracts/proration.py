@@ -5,7 +5,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from catalog.money import ONE, divide, multiply, round_amount
+from catalog.money import ONE, divide
 from meters.periods import CALENDAR_ANCHOR, DAYS, MONTHS, Period, boundaries, boundary, local_midnight
 
 
@@ -36,11 +36,6 @@ class Span:
 def share(part: Period, whole: Period) -> Decimal:
     """The part's seconds over the whole's, never above one."""
     return min(divide(Decimal(part.seconds), Decimal(whole.seconds)), ONE)
-
-
-def prorate(amount: Decimal, part: Period, whole: Period, currency: str) -> Decimal:
-    """An amount for a whole period, for a part of it: exact by seconds, then rounded to the minor unit."""
-    return round_amount(multiply(amount, share(part, whole)), currency)
 
 
 def spans(

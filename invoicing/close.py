@@ -26,7 +26,7 @@ from invoicing.drafts import build
 from invoicing.fees import due_fees, next_fees_at
 from invoicing.inputs import Terms
 from invoicing.models import Invoice, Status
-from invoicing.rebuilding import rebuild as rebuild
+from invoicing.rebuilding import rebuild
 
 CHUNK = 500
 

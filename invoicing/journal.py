@@ -15,7 +15,7 @@ from django.db.models import Q, Sum
 from django.db.models.functions import Coalesce
 
 from billing_project.locks import lock
-from catalog.money import ZERO, add, negate
+from catalog.money import ZERO, add, negate, subtract
 from contracts.balances import PREPAID, Balance
 from contracts.models import LedgerEntry
 from contracts.open_balances import OpenBalances
@@ -176,23 +176,22 @@ class _Commits:
         found: dict[int, Decimal] = {}
         if not self._balances:
             return found
-        used = _used(self._balances, without_expired=True)
-        currency = str(self._invoice.total.currency)
-        for place, draw in enumerate(self._invoice.draws):
-            label = label_of(draw.get("owner") or f"contract:{self._invoice.contract.key}", draw["balance"])
-            if label not in self._balances or place in found:
-                continue
-            # The last draw of a commit takes what the earlier ones have left by rounding.
-            last = [
-                number
-                for number, other in enumerate(self._invoice.draws)
-                if (other.get("owner"), other["balance"]) == (draw.get("owner"), draw["balance"])
-            ]
-            after = add(Decimal(self._invoice.draws[number]["amount"]) for number in last if number > place)
-            basis = self._balances[label][0].cost_basis
-            drawn = add([used[label], negate(after)])
-            found[place] = released_by(basis, drawn, self._earned.get(label, ZERO), currency)
-            self._earned[label] = add([self._earned.get(label, ZERO), found[place]])
+        invoice, currency = self._invoice, str(self._invoice.total.currency)
+        own = f"contract:{invoice.contract.key}"
+        draws = [
+            (place, label_of(draw.get("owner") or own, draw["balance"]), Decimal(draw["amount"]))
+            for place, draw in enumerate(invoice.draws)
+        ]
+        used = defaultdict(Decimal, _used(self._balances, without_expired=True))
+        # Its own draws are posted already: they are counted again one by one.
+        for _, label, amount in draws:
+            used[label] = subtract(used[label], amount)
+        for place, label, amount in draws:
+            if label in self._balances:
+                used[label] = add([used[label], amount])
+                basis, earned = self._balances[label][0].cost_basis, self._earned.get(label, ZERO)
+                found[place] = released_by(basis, used[label], earned, currency)
+                self._earned[label] = add([earned, found[place]])
         return found
 
     def breakage(self, at: datetime, currency: str) -> list[Entry]:

@@ -18,7 +18,6 @@ from contracts.balances import of_contract, of_customer
 from contracts.models import Contract, Families, below, lock_families
 from contracts.windows import MOMENT, Windows
 from invoicing.billed import how_far_billed
-from invoicing.close import rebuild
 from invoicing.draft_rows import bill_to, same_as_written
 from invoicing.drafts import current, drawn_balance
 from invoicing.four_eyes import check_four_eyes
@@ -27,6 +26,7 @@ from invoicing.models import Invoice, Status
 from invoicing.numbering import next_number
 from invoicing.payments import settle
 from invoicing.permissions import locked, remember, require
+from invoicing.rebuilding import rebuild
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -8,9 +8,9 @@ from django.db import transaction
 
 from billing_project.errors import RuleError
 from catalog.money import ONE, multiply, round_amount
-from invoicing.close import rebuild
 from invoicing.models import AddedLine, Invoice, Status
 from invoicing.permissions import locked, remember, require
+from invoicing.rebuilding import rebuild
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -6,9 +6,9 @@ by the day an invoice is issued passes through `unbilled`, what is earned later 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -84,10 +84,6 @@ def by_time(period: Period, zone: ZoneInfo) -> tuple[Part, ...]:
     return tuple(Part(last_day(month, zone), Decimal(month.seconds)) for month in months_of(period, zone))
 
 
-def at_once(instant: datetime, zone: ZoneInfo) -> tuple[Part, ...]:
-    return (Part(instant.astimezone(zone).date(), Decimal(1)),)
-
-
 def entries_of_invoice(lines: Sequence[BilledLine], issued_on: date, currency: str) -> list[Entry]:
     """The entries of an issued invoice: one for each day something is earned by, and the claim on the customer."""
     earned: dict[date, list[Posting]] = defaultdict(list)
@@ -140,12 +136,6 @@ def entry_of_breakage(left: Decimal, balance: str, day: date) -> Entry:
     return _entry(
         day, "breakage", "breakage", [Posting(DEFERRED, left, "", balance), Posting(REVENUE, negate(left), "", balance)]
     )
-
-
-def entry_of_accrual(amounts: Mapping[str, Decimal], day: date) -> Entry:
-    """What was used by the end of a month and is on no issued invoice, by product."""
-    postings = [Posting(REVENUE, negate(amount), product) for product, amount in sorted(amounts.items())]
-    return _entry(day, "accrual", "accrual", [*postings, Posting(UNBILLED, add(amounts.values()))])
 
 
 def reversed_entry(entry: Entry, day: date, part: str) -> Entry:

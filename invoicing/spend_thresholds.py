@@ -19,13 +19,13 @@ from contracts.billing_periods import write_periods
 from contracts.deal import SpendThreshold
 from contracts.models import BillingPeriod, Contract, Families
 from contracts.thresholds import spend, spend_reached
-from invoicing.close import rebuild
 from invoicing.draft_rows import Built, bill_to, write_drafts
 from invoicing.drafts import accrued
 from invoicing.journal import post_issue
 from invoicing.models import FROZEN, OPEN, Invoice, Status
 from invoicing.numbering import next_number
 from invoicing.payments import settle
+from invoicing.rebuilding import rebuild
 from invoicing.statement import Statement, StatementInputs, build_threshold
 from meters.event_times import event_times
 from meters.models import Meter

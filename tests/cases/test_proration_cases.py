@@ -8,13 +8,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from catalog.money import divide, round_amount
-from contracts.proration import Calendar, prorate, share, spans
+from catalog.money import divide, multiply, round_amount
+from contracts.proration import Calendar, share, spans
 from meters.periods import Period, boundaries, local_midnight
 from tests.cases import cases
 from tests.contracts.worked import D, bill, day, unit
 
 ZONE = ZoneInfo("UTC")
+
+
+def prorate(amount: Decimal, part: Period, whole: Period, currency: str) -> Decimal:
+    """A fee for part of a period, as the lines of subscriptions have it: its share by seconds, then rounded."""
+    return round_amount(multiply(amount, share(part, whole)), currency)
 
 
 def midnight(text: str) -> datetime:
