@@ -40,6 +40,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "invoicing.creditnote": "undo",
         "admin:invoicing_receivables": "hourglass_bottom",
         "admin:invoicing_month": "checklist",
+        "admin:invoicing_waterfall": "waterfall_chart",
         "invoicing.autoapproval": "rule",
         "invoicing.stripepush": "sync_alt",
         "invoicing.stripecustomer": "credit_card",
@@ -59,6 +60,7 @@ PAGES = {
     "admin:invoicing_review_queue": ("Review queue", "invoicing.view_invoice"),
     "admin:invoicing_receivables": ("Receivables", "invoicing.view_invoice"),
     "admin:invoicing_month": ("Month's close", "invoicing.view_invoice"),
+    "admin:invoicing_waterfall": ("Deferred revenue", "invoicing.view_invoice"),
 }
 
 

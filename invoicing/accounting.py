@@ -23,6 +23,7 @@ from invoicing.journal import books_zone, first_open_day, write_entries
 from invoicing.models import FROZEN, AccountingPeriod, Invoice, JournalEntry
 from invoicing.permissions import require
 from invoicing.revenue import Entry, Part, entries_of_invoice, reversed_entry
+from invoicing.waterfall import Movement
 from meters.periods import local_midnight
 
 if TYPE_CHECKING:
@@ -36,12 +37,14 @@ def next_month(month: date) -> date:
     return (month.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
-def close_month(month: date, actor: "User | None", progress: Progress = lambda _: None) -> AccountingPeriod:
+def close_month(
+    month: date, actor: "User | None", progress: Progress = lambda _: None, *, reason: str = ""
+) -> AccountingPeriod:
     """Close a month of the books: usage of it that is on no issued invoice is accrued (and the accrual taken back on
     the first day of the next month), then nothing can be posted into it or before it any more.
 
     Raises RuleError for a month that is not over, or before one that is closed. Closing it again changes nothing.
-    Without an actor a command on the server does it.
+    Without an actor a command on the server does it. What is left to do does not matter here: `month_closing` looks.
     """
     if actor is not None:
         require(actor, "invoicing.close_month")
@@ -63,7 +66,7 @@ def close_month(month: date, actor: "User | None", progress: Progress = lambda _
         for start in range(0, len(periods), CHUNK):
             _accrue(periods[start : start + CHUNK], month, end)
             progress(len(periods[start : start + CHUNK]))
-        return AccountingPeriod.objects.create(month=month, closed_by=actor)
+        return AccountingPeriod.objects.create(month=month, closed_by=actor, reason=reason)
 
 
 def unbilled_periods(end: datetime) -> list[BillingPeriod]:
@@ -116,9 +119,9 @@ def accrual_of(built: Built, day: date) -> Entry | None:
 
 
 BALANCES = """
-SELECT e.currency, date_trunc('month', e.day)::date AS month, p.account, sum(p.amount)
+SELECT e.currency, date_trunc('month', e.day)::date AS month, p.account, e.kind, sum(p.amount)
 FROM invoicing_journalposting AS p JOIN invoicing_journalentry AS e ON e.id = p.entry_id
-GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 """
 WATERFALL = """
 WITH issued AS (
@@ -134,8 +137,8 @@ GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
 
 
-def movements() -> list[tuple[str, date, str, Decimal]]:
-    """What each account moved by in each month: currency, month, account, amount (debits above zero)."""
+def movements() -> list[Movement]:
+    """What each account moved by in each month, by kind of entry."""
     with connection.cursor() as cursor:
         cursor.execute(BALANCES)
         return list(cursor.fetchall())

@@ -80,10 +80,12 @@ MUST_BE_PURE = {
     "contracts/timeline.py",
     "contracts/units.py",
     "invoicing/admin/sparkline.py",
+    "invoicing/admin/waterfall_chart.py",
     "invoicing/revenue.py",
     "invoicing/statement.py",
     "invoicing/stripe_items.py",
     "invoicing/totals.py",
+    "invoicing/waterfall.py",
     "meters/periods.py",
 }
 IMPURE_STDLIB = {"asyncio", "io", "os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"}

@@ -16,6 +16,12 @@ def exact(value: Decimal | str) -> str:
 
 
 @register.filter
+def number(value: Decimal | str, currency: object) -> str:
+    """An amount where the currency stands in the heading."""
+    return amount_text(Decimal(value), str(currency)).rpartition(" ")[0]
+
+
+@register.filter
 def amount(value: Decimal | str, currency: object) -> str:
     """`{{ line.amount|amount:"USD" }}`"""
     return amount_text(Decimal(value), str(currency))

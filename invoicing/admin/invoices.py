@@ -18,10 +18,11 @@ from catalog.price_text import amount_text
 from contracts.period_text import period_text
 from invoicing.admin import asking, pages, steps
 from invoicing.admin.filters import AgeFilter, CurrencyFilter, LastDayFilter, NeedsLookFilter, OwedByFilter
-from invoicing.admin.month_page import month_page
+from invoicing.admin.month_page import close_page, month_page
 from invoicing.admin.queue import ORDER, compare, list_url, neighbours, shown_change, shown_trend, tabs
 from invoicing.admin.receivables_page import receivables_page
 from invoicing.admin.stripe import stripe_box
+from invoicing.admin.waterfall_page import waterfall_page
 from invoicing.models import Invoice, Status
 
 LABELS = {
@@ -112,6 +113,8 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
             *forms,
             path("receivables/", self.admin_site.admin_view(self.receivables), name="invoicing_receivables"),
             path("month/", self.admin_site.admin_view(self.month), name="invoicing_month"),
+            path("month/close/", self.admin_site.admin_view(self.close_month), name="invoicing_month_close"),
+            path("waterfall/", self.admin_site.admin_view(self.waterfall), name="invoicing_waterfall"),
             path("review/", self.admin_site.admin_view(self.review_queue), name="invoicing_review_queue"),
             path("<int:invoice>/document/", self.admin_site.admin_view(self.document), name="invoicing_document"),
             path("live/<int:contract>/", self.admin_site.admin_view(self.live_draft), name="invoicing_live_draft"),
@@ -146,6 +149,16 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
     def month(self, request: HttpRequest) -> HttpResponse:
         self._may_view(request)
         return month_page(request, self.admin_site.each_context(request))
+
+    def close_month(self, request: HttpRequest) -> HttpResponse:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        self._may_view(request)
+        return close_page(request, self.admin_site.each_context(request))
+
+    def waterfall(self, request: HttpRequest) -> HttpResponse:
+        self._may_view(request)
+        return waterfall_page(request, self.admin_site.each_context(request))
 
     def document(self, request: HttpRequest, invoice: int) -> HttpResponse:
         self._may_view(request)

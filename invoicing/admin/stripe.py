@@ -56,10 +56,17 @@ class ProblemFilter(admin.SimpleListFilter):
     parameter_name = "problem"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("stopped", "Stopped"), ("look", "Needs a look"), ("later", "Tried again later"), ("waiting", "To do")]
+        return [
+            ("problems", "Stopped, or needs a look"),
+            ("stopped", "Stopped"),
+            ("look", "Needs a look"),
+            ("later", "Tried again later"),
+            ("waiting", "To do"),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[StripePush]) -> QuerySet[StripePush]:
         chosen = {
+            "problems": Q(blocked=True) | ~Q(warning=""),
             "stopped": Q(blocked=True),
             "look": ~Q(warning=""),
             "later": Q(done_at=None, blocked=False) & ~Q(last_error=""),

@@ -19,6 +19,7 @@ class AccountingPeriod(models.Model):
     closed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
+    reason = models.TextField(blank=True, help_text="Why it was closed with work left open.")
 
     objects: ClassVar[models.Manager["AccountingPeriod"]]
 

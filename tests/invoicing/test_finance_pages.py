@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -19,7 +20,7 @@ from invoicing import lifecycle, payments
 from invoicing.admin.sparkline import HEIGHT, WIDTH, points
 from invoicing.close import close_periods
 from invoicing.credit_notes import request_credit_note
-from invoicing.models import Invoice
+from invoicing.models import AccountingPeriod, Invoice
 from invoicing.receivables import AGES, age_of, receivables
 from invoicing.trend import last_totals
 from tests import factories
@@ -215,6 +216,60 @@ class TestMonth:
         client.force_login(finance)
         for check in client.get(reverse("admin:invoicing_month")).context["checks"]:
             assert not check.url or client.get(check.url).status_code == 200
+
+
+class TestClosingTheMonth:
+    def close(self, client: Client, month: str = "2026-01", reason: str = "") -> Any:
+        return client.post(f"{reverse('admin:invoicing_month_close')}?month={month}", {"reason": reason}, follow=True)
+
+    def test_what_is_still_open_is_said_and_a_reason_closes_all_the_same(self, client: Client, finance: User) -> None:
+        factories.reviewed()
+        client.force_login(finance)
+        refused = self.close(client)
+        assert refused.status_code == 409
+        assert "January 2026 is not closed. Still open: 1 invoice to review." in refused.content.decode()
+        assert not AccountingPeriod.objects.exists()
+        page = self.close(client, reason="The customer disputes it.").content.decode()
+        assert "The books of January 2026 are closed." in page
+        assert "With work left: The customer disputes it." in page
+        closed = AccountingPeriod.objects.get()
+        assert (closed.closed_by, closed.reason) == (finance, "The customer disputes it.")
+
+    def test_months_close_in_order_and_once(self, client: Client, finance: User) -> None:
+        first = factories.reviewed()
+        lifecycle.approve(first.pk, finance)
+        lifecycle.issue(first.pk, finance)
+        client.force_login(finance)
+        close_periods(day(2, month=3))
+        for invoice in Invoice.objects.filter(status="in_review"):
+            lifecycle.issue(lifecycle.approve(invoice.pk, finance).pk, finance)
+        refused = self.close(client, "2026-02").content.decode()
+        assert "Still open: 1 earlier month not closed." in refused
+        assert f"{reverse('admin:invoicing_month')}?month=2026-01" in refused
+        self.close(client, reason="nothing is open")
+        assert AccountingPeriod.objects.get().reason == ""
+        assert "are closed" in self.close(client, "2026-02").content.decode()
+        again = self.close(client, "2026-02")
+        assert AccountingPeriod.objects.count() == 2
+        assert '<form method="post" action="/admin/invoicing/invoice/month/close' not in again.content.decode()
+
+    def test_a_month_that_runs_is_not_closed(self, client: Client, finance: User) -> None:
+        client.force_login(finance)
+        assert "is not over yet" in self.close(client, "2999-01").content.decode()
+
+    def test_nobody_else_closes(self, client: Client, roles: None) -> None:
+        client.force_login(factories.user("Auditor"))
+        assert self.close(client).status_code == 403
+        page = client.get(reverse("admin:invoicing_month"), {"month": "2026-01"}).content.decode()
+        assert "month/close" not in page
+        assert client.get(reverse("admin:invoicing_month_close")).status_code == 405
+
+    def test_the_command_says_what_is_open_too(self, roles: None) -> None:
+        factories.reviewed()
+        with pytest.raises(CommandError, match="Still open: 1 invoice to review"):
+            call_command("close_month", "2026-01", stderr=io.StringIO())
+        call_command("close_month", "2026-01", "--reason", "disputed", stdout=io.StringIO(), stderr=io.StringIO())
+        assert AccountingPeriod.objects.get().reason == "disputed"
 
 
 @pytest.mark.parametrize("name", ["receivables", "month"])

@@ -59,7 +59,11 @@ def sums(**only: Any) -> dict[str, Decimal]:
 
 
 def by_month(account: str) -> dict[str, Decimal]:
-    return {f"{month:%Y-%m}": amount for _, month, name, amount in movements() if name == account and amount}
+    found: dict[str, Decimal] = defaultdict(Decimal)
+    for _, month, name, _, amount in movements():
+        if name == account:
+            found[f"{month:%Y-%m}"] += amount
+    return {month: amount for month, amount in found.items() if amount}
 
 
 def test_usage_of_january_is_revenue_of_january(finance: User) -> None:
