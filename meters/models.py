@@ -20,6 +20,9 @@ from meters.late_models import LateDay as LateDay
 from meters.source_models import EventSource as EventSource
 from meters.source_models import ImportedFile as ImportedFile
 from meters.source_models import ImportRun as ImportRun
+from meters.touched_models import Touched as Touched
+from meters.touched_models import TouchFailure as TouchFailure
+from meters.touched_models import TouchReader as TouchReader
 
 
 class Aggregation(models.TextChoices):

@@ -11,10 +11,11 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from meters import late_days
+from meters import touched as touched_customers
 from meters.buckets import add_to_buckets
 from meters.builds import continue_builds, forget_builds
 from meters.identities import settle_identities
-from meters.late_days import note
 from meters.matching import Parameters
 from meters.models import Meter
 from meters.partitions import month_of, next_month
@@ -92,7 +93,8 @@ def roll_up(batch: int = 100_000) -> RollResult:
             forget_builds()
         work = _next_pass(cursor, batch) if is_ours else _pass_on_another_server(cursor)
         events, touched, last_seq = _count(work)
-        note(touched)
+        late_days.note(touched)
+        touched_customers.note({subject for subject, _ in touched})
         built, unfinished = continue_builds(work.moved.xid, work.moved.base_seq)
         if events or built or not is_ours:
             last = max(last_seq, cursor.last_seq)
