@@ -23,6 +23,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "catalog.product": "category",
         "catalog.ratecard": "sell",
         "catalog.rate": "price_change",
+        "catalog.taxrate": "account_balance",
     },
     "Contracts": {
         "contracts.customer": "groups",

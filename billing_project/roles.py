@@ -17,8 +17,9 @@ ROLES: dict[str, dict[str, tuple[str, ...]]] = {
     "Auditor": dict.fromkeys((*FLOORS, "billing_project", "auth"), VIEW),
     "Service": {},
 }
-# What editing an app does not include: how far deals may go by themselves, and changes that wait for a second person.
-RESERVED = {("contracts", "dealguardrails"), ("contracts", "amendment")}
+# What editing an app does not include: how far deals may go by themselves, changes that wait for a second person, and
+# the rates of tax.
+RESERVED = {("contracts", "dealguardrails"), ("contracts", "amendment"), ("catalog", "taxrate")}
 VERBS: dict[str, tuple[str, ...]] = {
     "Deal desk": (
         "contracts.approve_contract",
@@ -27,6 +28,9 @@ VERBS: dict[str, tuple[str, ...]] = {
         "contracts.delete_dealguardrails",
     ),
     "Finance": (
+        "catalog.add_taxrate",
+        "catalog.change_taxrate",
+        "catalog.delete_taxrate",
         "contracts.approve_contract",
         "invoicing.approve_invoice",
         "invoicing.issue_invoice",

@@ -15,10 +15,10 @@ from django.utils.html import format_html
 from unfold.decorators import action
 
 from billing_project.admin import ModelAdmin, StackedInline
-from catalog.forms import RateCardForm, RateForm, RateFormSet
+from catalog.forms import RateCardForm, RateForm, RateFormSet, TaxRateForm
 from catalog.grid_page import grid_page
 from catalog.group_values import group_text
-from catalog.models import Product, Rate, RateCard
+from catalog.models import Product, Rate, RateCard, TaxRate, span_text
 from catalog.price_text import exact_text, price_text
 from meters.models import Meter
 
@@ -34,7 +34,7 @@ class ProductAdmin(ModelAdmin[Product]):
     list_select_related = ["meter"]
     search_fields = ["name", "key", "tags", "meter__key", "meter__name"]
     fieldsets = [
-        (None, {"fields": ["key", "name", "meter", "tags"]}),
+        (None, {"fields": ["key", "name", "meter", "tags", "tax_category"]}),
         ("Lines", {"fields": ["pricing_keys", "presentation_keys"]}),
         (
             "From the metered to the billed quantity",
@@ -169,3 +169,30 @@ class RateAdmin(RateDisplay, ModelAdmin[Rate]):
         if self.has_change_permission(request, obj) if obj else self.has_add_permission(request):
             return self.fields
         return ["rate_card", "product", "shown_where", "shown_price", "starting_at", "ending_before"]
+
+
+@admin.register(TaxRate)
+class TaxRateAdmin(ModelAdmin[TaxRate]):
+    form = TaxRateForm
+    list_display = ["key", "name", "shown_percent", "category", "place", "product_category", "inclusive", "span"]
+    list_filter = ["country", "category"]
+    search_fields = ["key", "name", "country"]
+    fieldsets = [
+        (None, {"fields": ["key", "name", "percent", "category", "inclusive", "note"]}),
+        ("Holds for", {"fields": [("country", "region"), "product_category", ("starting_at", "ending_before")]}),
+    ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: TaxRate | None = None) -> list[str]:
+        return ["key"] if obj else []
+
+    @admin.display(description="Percent", ordering="percent")
+    def shown_percent(self, rate: TaxRate) -> str:
+        return f"{exact_text(rate.percent)}%"
+
+    @admin.display(description="Customers in", ordering="country")
+    def place(self, rate: TaxRate) -> str:
+        return ", ".join(filter(None, [rate.country, rate.region]))
+
+    @admin.display(description="Holds", ordering="starting_at")
+    def span(self, rate: TaxRate) -> str:
+        return span_text(rate.starting_at, rate.ending_before)

@@ -10,7 +10,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from billing_project.forms import currency_input
 from catalog.group_values import group_text, read_group
-from catalog.models import Rate, RateCard
+from catalog.models import Rate, RateCard, TaxRate
 from catalog.price_field import PriceField
 from catalog.price_text import price_text
 
@@ -46,6 +46,15 @@ class RateForm(forms.ModelForm[Rate]):
     class Meta:
         model = Rate
         fields = ["rate_card", "product", "where", "price", "starting_at", "ending_before"]
+
+
+class TaxRateForm(forms.ModelForm[TaxRate]):
+    class Meta:
+        model = TaxRate
+        fields = [
+            *("key", "name", "percent", "category", "inclusive", "note", "country", "region", "product_category"),
+            *("starting_at", "ending_before"),
+        ]
 
 
 class RateFormSet(RateFormSetBase):

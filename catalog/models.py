@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 import moneyed
 from django.contrib.postgres.constraints import ExclusionConstraint
-from django.contrib.postgres.fields import ArrayField, DateTimeRangeField, RangeOperators
+from django.contrib.postgres.fields import ArrayField, RangeOperators
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
-from django.db.models import Deferrable, Func, Q
+from django.db.models import Deferrable, Q
 
 from billing_project.fields import ExactField, key_field
 from billing_project.history import tracked
@@ -19,7 +19,11 @@ from catalog.group_values import group_key, group_text, parse_group
 from catalog.price_format import PriceError, parse_price
 from catalog.prices import WrittenPrice
 from catalog.pricing import Conversion
+from catalog.ranges import TimestampRange
+from catalog.tax_models import TaxRate
 from meters.models import Meter
+
+__all__ = ["PricingUnit", "Product", "Rate", "RateCard", "TaxRate", "TimestampRange", "currency_code", "span_text"]
 
 
 def currency_code(value: str) -> None:
@@ -28,11 +32,6 @@ def currency_code(value: str) -> None:
         raise ValidationError(
             "%(value)s is not an ISO 4217 currency code, such as USD or EUR.", params={"value": value}
         )
-
-
-class TimestampRange(Func):
-    function = "tstzrange"
-    output_field = DateTimeRangeField()
 
 
 @tracked()
@@ -79,6 +78,9 @@ class Product(models.Model):
         default=0, validators=[MinValueValidator(0)], help_text="Decimal places the billed quantity is rounded to."
     )
     tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
+    tax_category = models.CharField(
+        max_length=100, blank=True, help_text="Tax rates may be for products of a category: books. Empty: the usual."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[models.Manager["Product"]]
@@ -297,10 +299,14 @@ class Rate(models.Model):
 
     @property
     def span_text(self) -> str:
-        start, end = _day(self.starting_at), _day(self.ending_before)
-        if start and end:
-            return f"from {start} to {end}"
-        return f"from {start} on" if start else f"until {end}" if end else "without start and end"
+        return span_text(self.starting_at, self.ending_before)
+
+
+def span_text(starting_at: datetime | None, ending_before: datetime | None) -> str:
+    start, end = _day(starting_at), _day(ending_before)
+    if start and end:
+        return f"from {start} to {end}"
+    return f"from {start} on" if start else f"until {end}" if end else "without start and end"
 
 
 def _day(instant: datetime | None) -> str:

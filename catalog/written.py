@@ -22,6 +22,7 @@ def written_product(product: Product) -> dict[str, Any]:
         "quantity_rounding": rounding if product.rounding else None,
         "of": product.of,
         "tags": product.tags,
+        "tax_category": product.tax_category,
     }
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from billing_project.history import as_known
 from catalog.documents import read
-from catalog.models import Product, RateCard
+from catalog.models import Product, RateCard, TaxRate
 from catalog.models import Rate as CardRate
 from contracts.deal import Scope
 from contracts.deal_format import Catalog
@@ -29,6 +29,7 @@ def product_terms(product: Product) -> ProductTerms:
         kind=product.kind,
         tags=tuple(product.tags),
         of=of,
+        tax_category=product.tax_category,
     )
 
 
@@ -85,6 +86,13 @@ def rates_by_card(cards: Iterable[int], known_at: datetime | None = None) -> dic
             )
         )
     return rates
+
+
+def tax_rates(known_at: datetime | None = None) -> list[TaxRate]:
+    """Every rate of tax, or those there were at an instant as they were."""
+    if known_at is None:
+        return list(TaxRate.objects.all())
+    return sorted(as_known(TaxRate, known_at).values(), key=lambda row: row.key)
 
 
 def units_of(card: RateCard) -> dict[str, list[UnitRate]]:

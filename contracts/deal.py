@@ -386,6 +386,7 @@ class ContractDocument(Deal, frozen=True, kw_only=True):
     timezone: str | None = None
     billing: Billing = Billing()
     net_days: Annotated[int, Meta(ge=0, le=3650)] = 30
+    purchase_order: Annotated[str, Meta(max_length=100)] | None = None
     shadow: bool = False
 
     def check(self) -> None:

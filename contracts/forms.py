@@ -25,7 +25,10 @@ else:
 class CustomerForm(forms.ModelForm[Customer]):
     class Meta:
         model = Customer
-        fields = ["key", "name", "timezone", "email", "address", "tax_id", "parent", "payer"]
+        fields = [
+            *("key", "name", "timezone", "email", "address", "country", "region", "locale", "parent", "payer"),
+            *("tax_id", "tax_treatment", "tax_note", "tax_rate"),
+        ]
         labels = {"timezone": "Time zone"}
         widgets = {"timezone": timezone_input(), "address": UnfoldAdminTextareaWidget(attrs={"rows": 4})}
 
@@ -64,6 +67,7 @@ class ContractForm(forms.ModelForm[Contract]):
             "billing_anchor",
             "anchor_date",
             "net_days",
+            "purchase_order",
             "shadow",
             "deal",
         ]

@@ -28,7 +28,8 @@ class Line(Struct, frozen=True):
     `balance` (and its `segment`) is the commit or credit that pays for the line or is drawn by it; `unit` is the custom
     pricing unit the amounts are in, empty for the statement's currency. `share` is the part of the price's charge the
     line is for, less than one where it was prorated or split by amount: such a line shows its own quantity and amounts,
-    and events, billed quantity and tiers of the whole charge.
+    and events, billed quantity and tiers of the whole charge. `tax_key` names the tax rate that holds for it;
+    `gross_amount` is what it came to before a tax that its price included was taken out, else None.
     """
 
     kind: str
@@ -54,6 +55,8 @@ class Line(Struct, frozen=True):
     segment: str = ""
     share: Decimal | None = None
     subscription: str = ""
+    tax_key: str = ""
+    gross_amount: Decimal | None = None
 
 
 class Pricing(Struct, frozen=True):

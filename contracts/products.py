@@ -23,6 +23,7 @@ class ProductTerms:
     kind: str = "usage"
     tags: tuple[str, ...] = ()
     of: Scope = EVERYTHING
+    tax_category: str = ""
 
     @property
     def group_by(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 SUCCEEDING = ("name", "currency", "timezone", "billing_every", "billing_anchor", "anchor_date", "net_days", "shadow")
+# A renewal is ordered anew: the purchase order of the old contract does not go with it.
 
 
 def sign_up(
@@ -116,6 +117,7 @@ def contract_from(document: ContractDocument, customer: Customer) -> Contract:
         billing_anchor=anchor,
         anchor_date=anchor_date,
         net_days=document.net_days,
+        purchase_order=document.purchase_order or "",
         shadow=document.shadow,
         deal=deal_as_dict(deal_of(document)),
     )

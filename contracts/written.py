@@ -16,7 +16,15 @@ def written_customer(customer: Customer) -> dict[str, Any]:
         "aliases": sorted(each.key for each in customer.keys.all() if each.key != customer.key),
         "email": customer.email,
         "address": customer.address,
-        "tax": {"rate": None if customer.tax_rate is None else plain(customer.tax_rate), "id": customer.tax_id},
+        "country": customer.country,
+        "region": customer.region,
+        "locale": customer.locale,
+        "tax": {
+            "rate": None if customer.tax_rate is None else plain(customer.tax_rate),
+            "id": customer.tax_id,
+            "treatment": customer.tax_treatment,
+            "note": customer.tax_note,
+        },
     }
 
 
@@ -36,6 +44,7 @@ def written_contract(contract: Contract) -> dict[str, Any]:
             "anchor": contract.anchor_date.isoformat() if dated and contract.anchor_date else contract.billing_anchor,
         },
         "net_days": contract.net_days,
+        "purchase_order": contract.purchase_order,
         "shadow": contract.shadow,
         **contract.deal,
     }

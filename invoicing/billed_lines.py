@@ -39,7 +39,8 @@ def billed_lines(
             lines += _taken_back(row)
             continue
         parts = weights.get(_place(row)) or by_time(Period(row.starting_at, row.ending_before), zone)
-        line = BilledLine(row.kind, row.product, row.amount, parts, _label(invoice, row))
+        product = row.tax_key if row.kind == "tax" else row.product
+        line = BilledLine(row.kind, product, row.amount, parts, _label(invoice, row))
         if row.kind == "draw" and row.position in draws:
             place, draw = draws[row.position]
             owner = draw.get("owner") or f"contract:{invoice.contract.key}"

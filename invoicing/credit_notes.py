@@ -1,6 +1,6 @@
 """Credit notes: asked for by one person, issued by another, frozen under a number of their own series."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,15 @@ from invoicing.models import CreditNote, CreditNoteLine, Invoice, InvoiceLine, S
 from invoicing.numbering import next_number
 from invoicing.payments import settle
 from invoicing.permissions import locked, remember, require
+from invoicing.taxation import (
+    HUNDRED,
+    Credited,
+    CreditedBefore,
+    TaxTotal,
+    credited_taxes,
+    read_taxes,
+    written_taxes,
+)
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -28,7 +37,7 @@ NOT_CREDITED = ("tax", "draw", "discount", "already_invoiced")
 def request_credit_note(
     invoice: int, amounts: Mapping[int, Decimal], reason: str, actor: "User | None", cause: str | None = None
 ) -> CreditNote:
-    """Ask for a credit note over `amounts` by the position of the line, before tax. Tax is credited in proportion.
+    """Ask for a credit note over `amounts` by the position of the line, before tax. Its tax is credited in proportion.
 
     Raises RuleError that names the line when more is asked for than is left of it, or than is left of the invoice.
     """
@@ -43,7 +52,8 @@ def request_credit_note(
             return known
         lines = _checked(row, amounts)
         subtotal = add(amount for _, amount in lines)
-        tax = _tax(row, subtotal)
+        taxes = _taxes(row, lines)
+        tax = add(each.amount for each in taxes)
         left = left_of_invoice(row)
         if add([subtotal, tax]) > left:
             raise RuleError(
@@ -55,6 +65,7 @@ def request_credit_note(
             reason=reason,
             subtotal=subtotal,
             tax=tax,
+            taxes=written_taxes(taxes),
             total=add([subtotal, tax]),
             requested_by=actor,
             cause=cause,
@@ -133,12 +144,31 @@ def _checked(invoice: Invoice, amounts: Mapping[int, Decimal]) -> list[tuple[Inv
     return [(lines[position], amounts[position]) for position in sorted(amounts)]
 
 
-def _tax(invoice: Invoice, subtotal: Decimal) -> Decimal:
-    """The tax in an amount before tax, in proportion to the invoice's."""
-    taxed = subtract(subtract(invoice.subtotal.amount, invoice.discount), invoice.credits_applied)
-    if not invoice.tax or not taxed:
-        return ZERO
-    return round_amount(divide(multiply(subtotal, invoice.tax), taxed), str(invoice.total.currency))
+def taxes_of(invoice: Invoice) -> tuple[TaxTotal, ...]:
+    """The tax of an invoice by rate; older ones know only its sum."""
+    if invoice.taxes or not invoice.tax:
+        return read_taxes(invoice.taxes)
+    base = subtract(subtract(invoice.subtotal.amount, invoice.discount), invoice.credits_applied)
+    percent = multiply(HUNDRED, divide(invoice.tax, base)) if base else ZERO
+    return (TaxTotal("", "Tax", "S", percent, base, invoice.tax),)
+
+
+def _taxes(invoice: Invoice, lines: Sequence[tuple[InvoiceLine, Decimal]]) -> tuple[TaxTotal, ...]:
+    """What is credited of each rate of tax, with what was asked for before."""
+    bases: dict[str, Decimal] = {}
+    taxes: dict[str, Decimal] = {}
+    for note in invoice.credit_notes.exclude(status=CreditNote.Status.REJECTED):
+        for tax in _credited_before(note):
+            bases[tax.key] = add([bases.get(tax.key, ZERO), tax.base])
+            taxes[tax.key] = add([taxes.get(tax.key, ZERO), tax.amount])
+    parts = [Credited(line.tax_key, amount) for line, amount in lines]
+    return credited_taxes(parts, taxes_of(invoice), CreditedBefore(bases, taxes), str(invoice.total.currency))
+
+
+def _credited_before(note: CreditNote) -> tuple[TaxTotal, ...]:
+    if note.taxes or not note.tax:
+        return read_taxes(note.taxes)
+    return (TaxTotal("", "Tax", "S", ZERO, note.subtotal, note.tax),)
 
 
 def _locked_note(note: int) -> CreditNote:

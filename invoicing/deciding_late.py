@@ -1,6 +1,6 @@
 """What becomes of late usage: people's decisions, and invoices that are voided."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -9,10 +9,10 @@ from django.utils import timezone
 
 from billing_project.decimals import plain
 from billing_project.errors import ConflictError, RuleError
-from catalog.money import negate, subtract
+from catalog.money import divide, multiply, negate, round_amount, subtract
 from invoicing.corrections import TAKES_LINES, bill_next, line_of
 from invoicing.credit_notes import left_to_credit, request_credit_note
-from invoicing.models import CreditNote, Invoice, LateUsage
+from invoicing.models import CreditNote, Invoice, InvoiceLine, LateUsage
 from invoicing.permissions import require
 from invoicing.rebuilding import rebuild
 
@@ -99,10 +99,11 @@ def _credit_note(row: LateUsage, actor: "User", reason: str) -> CreditNote:
 
 def _amounts(row: LateUsage) -> dict[int, Decimal]:
     """Of which lines how much is credited: lines of the product's group, those of the slice first."""
-    left, wanted = left_to_credit(row.invoice), negate(row.amount)
+    left = left_to_credit(row.invoice)
     lines = [
         line for line in row.invoice.lines.filter(product=row.product, position__in=left) if line.group == row.group
     ]
+    wanted = _before_tax(negate(row.amount), lines, row.invoice)
     amounts: dict[int, Decimal] = {}
     for line in sorted(lines, key=lambda each: (each.starting_at != row.starting_at, each.position)):
         part = min(wanted, left[line.position])
@@ -115,6 +116,14 @@ def _amounts(row: LateUsage) -> dict[int, Decimal]:
             path="decision",
         )
     return amounts
+
+
+def _before_tax(amount: Decimal, lines: Sequence[InvoiceLine], invoice: Invoice) -> Decimal:
+    """Credit notes are over amounts before tax; late usage of prices that include it is not."""
+    for line in lines:
+        if line.gross_amount:
+            return round_amount(divide(multiply(amount, line.amount), line.gross_amount), str(invoice.total.currency))
+    return amount
 
 
 def carry_over(voided: Invoice, instead: Invoice) -> None:

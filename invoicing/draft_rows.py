@@ -15,17 +15,20 @@ from contracts.balances import Balance
 from contracts.models import BillingPeriod, Contract, Customer
 from invoicing.models import Invoice, InvoiceLine
 from invoicing.statement import Line, Statement
+from invoicing.taxation import written_taxes
 
 ZERO_AFTER_USAGE = "Nothing was charged although there was usage."
+UNTAXED = "No tax rate covers some of it: give the customer its country or a tax treatment, or add a tax rate."
 UNRATED = "Some usage has no rate: add one to the rate card."
 
 TOTALS = ("subtotal", "discount", "credits_applied", "tax", "already_invoiced", "total")
-STATEMENT_FIELDS = ("currency", *TOTALS, "unrated", "draws", "attention")
+STATEMENT_FIELDS = ("currency", *TOTALS, "taxes", "unrated", "draws", "attention")
 ABOUT = ("kind", "customer", "payer", "contract", "period", "scheduled_at", "starting_at", "ending_before", "net_days")
 # A line's own fields that have a column of the same name, and those that are written in another form.
 PLAIN = (
     *("kind", "product", "name", "meter", "aggregation", "events", "quantity", "billed_quantity", "prior_quantity"),
-    *("unit_amount", "amount", "amount_exact", "rate", "unit", "segment", "share", "subscription"),
+    *("unit_amount", "amount", "amount_exact", "rate", "unit", "segment", "share", "subscription", "tax_key"),
+    "gross_amount",
 )
 SHAPED = ("starting_at", "ending_before", "group", "tiers", "source", "balance", "price")
 LINE_FIELDS = ("invoice", "position", *PLAIN, *SHAPED)
@@ -69,7 +72,7 @@ def draft_invoice(built: Built) -> Invoice:
 def bill_to(invoice: Invoice) -> dict[str, str]:
     """Whom an invoice is addressed to, and for whom if that is another."""
     payer = invoice.paid_by
-    found = {name: getattr(payer, name) for name in ("name", "address", "email", "tax_id")}
+    found = {name: getattr(payer, name) for name in ("name", "address", "email", "tax_id", "country", "locale")}
     return found if payer == invoice.customer else {**found, "on_behalf_of": invoice.customer.name}
 
 
@@ -106,6 +109,8 @@ def write_anew(invoices: Sequence[tuple[Invoice, Statement]], flags: Mapping[int
 def same_as_written(invoice: Invoice, statement: Statement) -> bool:
     """Whether the stored lines and draws are what the statement says now."""
     if [_drawn(draw) for draw in invoice.draws] != [_drawn(draw) for draw in _draws(statement)]:
+        return False
+    if invoice.taxes != written_taxes(statement.taxes):
         return False
     expected = [_comparable(draft_line(invoice, i, line)) for i, line in enumerate(statement.lines, start=1)]
     return expected == [_comparable(line) for line in invoice.lines.order_by("position")] and len(
@@ -165,6 +170,7 @@ def _statement_values(statement: Statement) -> tuple[Any, ...]:
     return (
         statement.currency,
         *_totals(statement),
+        written_taxes(statement.taxes),
         [
             {"product": row.product, "group": dict(row.group), "quantity": plain(row.quantity)}
             for row in statement.unrated
@@ -178,6 +184,7 @@ def _attention(statement: Statement) -> list[str]:
     used = any(line.events for line in statement.lines)
     return [
         *([UNRATED] if statement.unrated else []),
+        *([UNTAXED] if statement.untaxed else []),
         *([ZERO_AFTER_USAGE] if used and not statement.subtotal else []),
     ]
 

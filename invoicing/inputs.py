@@ -20,7 +20,8 @@ from contracts.subscription_lines import Fees
 from contracts.terms import Rate
 from invoicing.models import Invoice, Status
 from invoicing.statement import SliceUsage, StatementInputs, slice_instants
-from invoicing.totals import Earlier, Tax
+from invoicing.tax_terms import TaxTerms
+from invoicing.totals import Earlier
 from meters.aggregation import Quantity, UsageRequest, quantities
 from meters.event_values import event_values
 from meters.periods import Period, cut
@@ -54,6 +55,7 @@ class Terms:
         self._products = {key: product_terms(row) for key, row in self._rows.items()}
         self._deals = {pk: contract.parsed_deal for pk, contract in self._contracts.items()}
         self._sold = {pk: self._products_of(contract) for pk, contract in self._contracts.items()}
+        self._taxes = TaxTerms(known_at)
         self._keys = _customer_keys(self._contracts.values(), self._deals)
         self.balances = OpenBalances(self._contracts.values(), self._deals, drawn_before, known_at)
 
@@ -61,7 +63,7 @@ class Terms:
         """Everything but the usage. Tax is that of whom the invoice is addressed to."""
         contract = self._contracts[contract.pk]
         deal = self._deals[contract.pk]
-        rate = (self.balances.payer(contract) or contract.customer).tax_rate
+        tax = self._taxes.rules(self.balances.payer(contract) or contract.customer)
         return StatementInputs(
             contract=contract.key,
             customer=contract.customer.key,
@@ -74,7 +76,9 @@ class Terms:
             calendar=contract.calendar,
             balances=tuple(self.balances.of(contract, period.ending_before)),
             units=self._units[contract.rate_card_id],
-            tax=Tax(rate) if rate else None,
+            tax=tax.tax,
+            tax_rates=tax.rates,
+            tax_expected=tax.expected,
             shared_commits=self.balances.shared_commits(contract),
         )
 

@@ -15,12 +15,21 @@ from django.db.models import Q, Sum
 from django.db.models.functions import Coalesce
 
 from billing_project.locks import lock
-from catalog.money import ZERO, add, negate, subtract
-from contracts.balances import PREPAID, Balance
-from contracts.models import LedgerEntry
+from catalog.money import ONE, ZERO, add, divide, multiply, negate, subtract
+from contracts.balances import PREPAID, Balance, of_contract
+from contracts.models import Contract, LedgerEntry
 from contracts.open_balances import OpenBalances
 from invoicing.billed_lines import billed_lines, label_of
-from invoicing.models import AccountingPeriod, CreditNote, Invoice, JournalEntry, JournalPosting, Payment
+from invoicing.models import (
+    AccountingPeriod,
+    CreditNote,
+    Invoice,
+    InvoiceLine,
+    JournalEntry,
+    JournalPosting,
+    Payment,
+    Status,
+)
 from invoicing.revenue import (
     DEFERRED,
     BilledLine,
@@ -35,6 +44,7 @@ from invoicing.revenue import (
     released_by,
     reversed_entry,
 )
+from invoicing.taxation import read_taxes
 from meters.periods import Period
 
 Kind = LedgerEntry.Kind
@@ -91,7 +101,8 @@ def post_credit_note(note: CreditNote) -> None:
         BilledLine(row.line.kind, row.line.product, row.amount, (), _purchase_label(note.invoice, row.line.balance))
         for row in note.lines.select_related("line")
     ]
-    entries = entries_of_credit_note(lines, note.tax, at.astimezone(books_zone()).date())
+    taxes = {tax.key: tax.amount for tax in read_taxes(note.taxes)} if note.taxes else {"": note.tax}
+    entries = entries_of_credit_note(lines, taxes, at.astimezone(books_zone()).date())
     _post(entries, note.invoice, f"credit-note:{note.pk}", note.number or "")
 
 
@@ -165,10 +176,13 @@ class _Commits:
         contract = invoice.contract
         open_now = OpenBalances([contract], {contract.pk: contract.parsed_deal})
         until = max(invoice.ending_before, invoice.issued_at or invoice.ending_before)
+        before_tax = _before_tax(contract) if any(tax["inclusive"] for tax in invoice.taxes) else {}
         self._balances: dict[str, list[Balance]] = defaultdict(list)
         for balance in open_now.of(contract, until):
             if balance.kind == PREPAID:
-                self._balances[label_of(balance.owner, balance.key)].append(balance)
+                label = label_of(balance.owner, balance.key)
+                basis = multiply(balance.cost_basis, before_tax.get(label, ONE))
+                self._balances[label].append(replace(balance, cost_basis=basis))
         self._earned: dict[str, Decimal] = dict(_earned_before(self._balances)) if self._balances else {}
 
     def released(self) -> dict[int, Decimal]:
@@ -208,6 +222,14 @@ class _Commits:
                 entry = entry_of_breakage(left, label, last_day(span, books_zone()))
                 entries.append(replace(entry, part=f"breakage:{label}"))
         return entries
+
+
+def _before_tax(contract: Contract) -> dict[str, Decimal]:
+    """How much of what a contract's commits cost is before tax, where it was included, by their label."""
+    rows = InvoiceLine.objects.filter(kind="commit_purchase", gross_amount__gt=0, invoice__contract=contract)
+    rows = rows.exclude(invoice__status=Status.VOID)
+    found = rows.values_list("balance").annotate(net=Sum("amount"), gross=Sum("gross_amount")).order_by()
+    return {label_of(of_contract(contract.key), balance): divide(net, gross) for balance, net, gross in found}
 
 
 def _owner_filter(labels: Iterable[str]) -> Q:

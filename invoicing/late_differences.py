@@ -58,7 +58,9 @@ class _Sums:
         found = self.found[_place(line.product, line.name, group, period)]
         counted = line.quantity if line.kind == "usage" else ZERO
         # What is in a pricing unit comes to money by its conversion, a line of its own.
-        found.add(counted, ZERO if line.unit else line.amount)
+        # A correction holds the tax that its price includes, as the lines did.
+        amount = line.amount if line.gross_amount is None else line.gross_amount
+        found.add(counted, ZERO if line.unit else amount)
         if not found.name or line.kind == "usage":
             found.name = line.name
 

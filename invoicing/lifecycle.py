@@ -116,10 +116,21 @@ def issue(invoice: int, actor: "User", reason: str = "") -> Invoice:
         row.status, row.issued_by, row.issued_at = Status.ISSUED, actor, now
         row.due_at = now + timedelta(days=row.net_days)
         row.bill_to = bill_to(row)
-        row.seller = dict(settings.SELLER)
+        row.seller, row.purchase_order = dict(settings.SELLER), row.contract.purchase_order
         # Last, because the series is locked from here to the commit.
         row.number = next_number(settings.INVOICE_NUMBER_PREFIX)
-        row.save(update_fields=["status", "issued_by", "issued_at", "due_at", "bill_to", "seller", "number"])
+        row.save(
+            update_fields=[
+                "status",
+                "issued_by",
+                "issued_at",
+                "due_at",
+                "bill_to",
+                "seller",
+                "purchase_order",
+                "number",
+            ]
+        )
         remember(row, "issued", actor, reason)
         post_issue(row)
         # With nothing to pay it is paid at once.

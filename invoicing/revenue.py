@@ -6,7 +6,7 @@ by the day an invoice is issued passes through `unbilled`, what is earned later 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -20,7 +20,6 @@ REVENUE, DEFERRED, UNBILLED = "revenue", "deferred_revenue", "unbilled"
 # What free credits, and commits that cost less than they let one use, take off revenue.
 CREDITS = "credits"
 BAD_DEBT = "bad_debt"
-ACCOUNTS = (RECEIVABLE, CASH, TAX, REVENUE, DEFERRED, UNBILLED, CREDITS, BAD_DEBT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class BilledLine:
-    """A line of a document. `parts` is when it is earned; `released` is how much of a draw was paid for before."""
+    """A line of a document. `parts` is when it is earned; `released` is how much of a draw was paid for before.
+    `product` of a tax is the key of its rate.
+    """
 
     kind: str
     product: str
@@ -90,7 +91,7 @@ def entries_of_invoice(lines: Sequence[BilledLine], issued_on: date, currency: s
     claim: list[Posting] = []
     for line in lines:
         if line.kind == "tax":
-            claim.append(Posting(TAX, negate(line.amount)))
+            claim.append(Posting(TAX, negate(line.amount), line.product))
         elif line.kind == "commit_purchase":
             claim.append(Posting(DEFERRED, negate(line.amount), line.product, line.balance))
         else:
@@ -106,14 +107,16 @@ def entries_of_invoice(lines: Sequence[BilledLine], issued_on: date, currency: s
     return [entry for entry in (*entries, _entry(issued_on, "issued", "issued", claim)) if entry.postings]
 
 
-def entries_of_credit_note(lines: Sequence[BilledLine], tax: Decimal, issued_on: date) -> list[Entry]:
-    """What is credited of lines (amounts above zero) is no longer earned, or no longer deferred."""
+def entries_of_credit_note(lines: Sequence[BilledLine], taxes: Mapping[str, Decimal], issued_on: date) -> list[Entry]:
+    """What is credited of lines (amounts above zero) is no longer earned, or no longer deferred; `taxes` by the key of
+    their rate are no longer owed.
+    """
     postings = [
         Posting(DEFERRED if line.kind == "commit_purchase" else REVENUE, line.amount, line.product, line.balance)
         for line in lines
     ]
-    total = add([tax, *(line.amount for line in lines)])
-    postings += [Posting(TAX, tax), Posting(RECEIVABLE, negate(total))]
+    postings += [Posting(TAX, tax, key) for key, tax in taxes.items()]
+    postings.append(Posting(RECEIVABLE, negate(add(posting.amount for posting in postings))))
     return [_entry(issued_on, "credited", "issued", postings)]
 
 

@@ -236,6 +236,7 @@ def _issue(period: BillingPeriod, at: datetime, statement: Statement) -> None:
         due_at=at + timedelta(days=invoice.net_days),
         bill_to=bill_to(invoice),
         seller=dict(settings.SELLER),
+        purchase_order=contract.purchase_order,
         number=next_number(settings.INVOICE_NUMBER_PREFIX),
     )
     invoice.refresh_from_db()

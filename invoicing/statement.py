@@ -28,7 +28,8 @@ from contracts.spend_share import Spend, spend_shares
 from contracts.subscription_lines import Fees, arrears_fees
 from contracts.terms import Rate
 from contracts.units import UnitRate, conversions
-from invoicing.totals import Earlier, Tax, already_invoiced_lines, tax_lines, totals
+from invoicing.taxation import Tax, TaxRules, TaxTotal, taxed
+from invoicing.totals import Earlier, already_invoiced_lines, totals
 from meters.periods import Period
 
 __all__ = ["Line", "SliceUsage", "Statement", "StatementInputs", "Unrated", "build_scheduled", "build_statement"]
@@ -42,6 +43,8 @@ class StatementInputs:
     `balances` know what was drawn from them before this statement; `shared_commits` are those this contract
     bills. `calendar` is needed for recurring fees only.
     `added` are lines written by hand, which no balance pays, and corrections of earlier invoices; tax is due on them.
+    `tax` holds for every line; without it the `tax_rates` of the customer's place do, of which there should be one for
+    every line when `tax_expected`.
     """
 
     contract: str
@@ -56,6 +59,8 @@ class StatementInputs:
     balances: tuple[Balance, ...] = ()
     units: Mapping[str, Sequence[UnitRate]] = field(default_factory=dict)
     tax: Tax | None = None
+    tax_rates: tuple[Tax, ...] = ()
+    tax_expected: bool = False
     earlier: tuple[Earlier, ...] = ()
     added: tuple[Line, ...] = ()
     shared_commits: tuple[SharedCommit, ...] = ()
@@ -95,6 +100,8 @@ class Statement:
     tax: Decimal = Decimal(0)
     already_invoiced: Decimal = Decimal(0)
     draws: tuple[PostedDraw, ...] = ()
+    taxes: tuple[TaxTotal, ...] = ()
+    untaxed: bool = False
 
 
 def build_statement(inputs: StatementInputs) -> Statement:
@@ -168,15 +175,17 @@ def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unr
         lines += minimum_lines(deal.minimums, paid, period, currency)
         lines += true_up_lines(purse, period, currency, inputs.contract)
     lines += [line for line in inputs.added if not _is_payable(line, inputs)]
-    lines += tax_lines(inputs.tax, lines, period, currency)
-    lines += already_invoiced_lines(inputs.earlier, period)
-    sums = totals(lines)
+    categories = {product.key: product.tax_category for product in inputs.products}
+    rules = TaxRules(inputs.tax, inputs.tax_rates, inputs.tax_expected)
+    tax = taxed(lines, rules, categories, period, currency)
+    complete = [*tax.lines, *tax.tax_lines, *already_invoiced_lines(inputs.earlier, period)]
+    sums = totals(complete)
     return Statement(
         contract=inputs.contract,
         customer=inputs.customer,
         currency=currency,
         period=period,
-        lines=tuple(lines),
+        lines=tuple(complete),
         unrated=tuple(lost),
         subtotal=sums.subtotal,
         total=sums.total,
@@ -186,6 +195,8 @@ def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unr
         tax=sums.tax,
         already_invoiced=sums.already_invoiced,
         draws=tuple(_posted(draws, lines, first_draw)),
+        taxes=tax.totals,
+        untaxed=tax.untaxed,
     )
 
 

@@ -1,23 +1,14 @@
-"""The end of a statement: tax, what was invoiced already, and the totals of the rounded lines. Pure."""
+"""The end of a statement: what was invoiced already, and the totals of the rounded lines. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from billing_project.decimals import plain
-from catalog.money import add, multiply, negate, round_amount
+from catalog.money import add, negate
 from contracts.lines import Line
 from meters.periods import Period
 
 NOT_CHARGES = frozenset({"discount", "draw", "tax", "already_invoiced"})
-
-
-@dataclass(frozen=True, slots=True)
-class Tax:
-    """The customer's tax: `rate` is a fraction, 0.19 for 19%."""
-
-    rate: Decimal
-    name: str = "Tax"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +29,6 @@ class Totals:
     tax: Decimal
     already_invoiced: Decimal
     total: Decimal
-
-
-def tax_lines(tax: Tax | None, lines: Sequence[Line], period: Period, currency: str) -> list[Line]:
-    """One line of tax on everything that is charged after discounts, credits and commits."""
-    if tax is None or not tax.rate:
-        return []
-    taxed = add(line.amount for line in lines if not line.unit)
-    exact = multiply(taxed, tax.rate)
-    name = f"{tax.name} {plain(multiply(tax.rate, Decimal(100)))}%"
-    amount = round_amount(exact, currency)
-    line = Line(
-        "tax",
-        "",
-        name,
-        (),
-        period,
-        quantity=taxed,
-        billed_quantity=taxed,
-        unit_amount=tax.rate,
-        amount=amount,
-        amount_exact=exact,
-        source=name,
-    )
-    return [line] if amount else []
 
 
 def already_invoiced_lines(earlier: Iterable[Earlier], period: Period) -> list[Line]:

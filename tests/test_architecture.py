@@ -84,6 +84,7 @@ MUST_BE_PURE = {
     "invoicing/revenue.py",
     "invoicing/statement.py",
     "invoicing/stripe_items.py",
+    "invoicing/taxation.py",
     "invoicing/totals.py",
     "invoicing/waterfall.py",
     "meters/periods.py",

@@ -67,7 +67,10 @@ class ContractAdmin(ContractDecisions, ModelAdmin[Contract]):
     fieldsets = [
         (None, {"fields": ["key", "name", "customer", "rate_card", "currency"]}),
         ("Duration", {"fields": ["starting_at", "ending_before", "timezone"]}),
-        ("Billing", {"fields": ["billing_every", "billing_anchor", "anchor_date", "net_days", "shadow"]}),
+        (
+            "Billing",
+            {"fields": ["billing_every", "billing_anchor", "anchor_date", "net_days", "purchase_order", "shadow"]},
+        ),
         ("Deal", {"fields": ["deal"], "classes": ["deal"]}),
     ]
     change_form_template = "contracts/contract_form.html"

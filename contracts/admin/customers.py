@@ -65,7 +65,8 @@ class CustomerAdmin(ModelAdmin[Customer]):
     form = CustomerForm
     list_display = ["name", "key", "aliases", "email", "timezone", "number_of_contracts"]
     search_fields = ["name", "key", "keys__key", "email", "tax_id"]
-    fields = ["key", "name", "email", "address", "tax_id", "timezone", "parent", "payer"]
+    fields = ["key", "name", "email", "address", ("country", "region"), "timezone", "locale", "parent", "payer"]
+    tax_fields = ["tax_id", "tax_treatment", "tax_note", "tax_rate"]
     autocomplete_fields = ["parent"]
     inlines = [AliasInline, ContractInline, ChildInline]
 
@@ -86,7 +87,7 @@ class CustomerAdmin(ModelAdmin[Customer]):
     def get_fieldsets(self, request: HttpRequest, obj: Customer | None = None) -> Any:
         usage = [("Usage this month", {"fields": ["usage"]})] if obj else []
         shared = [("Shared commits and credits", {"fields": ["shared"]})] if obj and obj.funds else []
-        return [(None, {"fields": self.fields}), *usage, *shared]
+        return [(None, {"fields": self.fields}), ("Tax", {"fields": self.tax_fields}), *usage, *shared]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Customer]:
         found = super().get_queryset(request).prefetch_related("keys")

@@ -2,7 +2,16 @@
 
 from contracts.models.amendments import Amendment
 from contracts.models.contracts import PERIOD_FIELDS, SCHEDULING, Anchor, BillingPeriod, Contract, Every, Standing
-from contracts.models.customers import Customer, CustomerKey, Families, Payer, below, lock_families, timezone_name
+from contracts.models.customers import (
+    Customer,
+    CustomerKey,
+    Families,
+    Payer,
+    TaxTreatment,
+    below,
+    lock_families,
+    timezone_name,
+)
 from contracts.models.ledger import LedgerEntry
 from contracts.models.offers import ContractTemplate, DealGuardrails, all_guardrails, guardrails_in
 
@@ -22,6 +31,7 @@ __all__ = [
     "LedgerEntry",
     "Payer",
     "Standing",
+    "TaxTreatment",
     "all_guardrails",
     "below",
     "guardrails_in",

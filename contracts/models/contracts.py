@@ -83,6 +83,9 @@ class Contract(models.Model):
     net_days = models.PositiveSmallIntegerField(
         default=30, help_text="Days from the invoice date until payment is due."
     )
+    purchase_order = models.CharField(
+        max_length=100, blank=True, help_text="The customer's order number or reference, as it stands on the invoice."
+    )
     deal = models.JSONField(
         default=dict,
         blank=True,

@@ -11,6 +11,7 @@ from django.db import connection, models, transaction
 
 from billing_project.fields import ExactField, key_field
 from billing_project.history import tracked
+from catalog.tax_models import COUNTRY
 from contracts.deal_format import DealError
 from contracts.shared_terms import NOTHING_SHARED, SharedFunds, funds_as_dict, parse_funds
 
@@ -27,6 +28,20 @@ def timezone_name(value: str) -> None:
 def _time_zones() -> set[str]:
     """Looked up once: it walks through folders."""
     return available_timezones()
+
+
+class TaxTreatment(models.TextChoices):
+    """What tax a customer pays, whatever the rates say; the codes behind are those of EN 16931."""
+
+    TAXED = "", "Taxed by the rates"
+    EXEMPT = "exempt", "Exempt"
+    REVERSE_CHARGE = "reverse_charge", "Reverse charge: the customer owes the tax"
+    INTRA_COMMUNITY = "intra_community", "Supply within the EU"
+    EXPORT = "export", "Export: not charged"
+    OUTSIDE = "outside", "Outside the scope of tax"
+
+
+NEEDS_TAX_ID = (TaxTreatment.REVERSE_CHARGE, TaxTreatment.INTRA_COMMUNITY)
 
 
 class Payer(models.TextChoices):
@@ -49,11 +64,28 @@ class Customer(models.Model):
     email = models.EmailField(blank=True, help_text="Where invoices go.")
     address = models.TextField(blank=True, help_text="Postal address, as it stands on the invoice.")
     tax_id = models.CharField("tax ID", max_length=40, blank=True)
+    country = models.CharField(
+        max_length=2,
+        blank=True,
+        validators=[COUNTRY],
+        help_text="Two letters of ISO 3166, such as DE: decides the tax.",
+    )
+    region = models.CharField(max_length=40, blank=True, help_text="Where part of the country has tax of its own.")
+    locale = models.CharField(
+        max_length=10,
+        blank=True,
+        choices=[("en-gb", "English"), ("de", "German"), ("fr", "French"), ("es", "Spanish"), ("nl", "Dutch")],
+        help_text="How numbers and dates are written on documents. Empty: as in American English.",
+    )
     tax_rate = ExactField(
         null=True,
         blank=True,
         validators=[MinValueValidator(0), MaxValueValidator(1)],
-        help_text="As a fraction: 0.19 for 19%. Empty: no tax.",
+        help_text="One rate for everything, as a fraction: 0.19 for 19%. Empty: the tax rates of the country.",
+    )
+    tax_treatment = models.CharField(max_length=20, blank=True, choices=TaxTreatment, default=TaxTreatment.TAXED)
+    tax_note = models.CharField(
+        max_length=300, blank=True, help_text="Why nothing is charged, as it stands on the invoice."
     )
     parent = models.ForeignKey(
         "self",
@@ -104,8 +136,19 @@ class Customer(models.Model):
         if taken:
             raise ValidationError({"key": f"{self.key} is already a key of {taken.customer}."})
         self._clean_parent()
+        self._clean_tax()
         if self.funds:
             self._clean_funds()
+
+    def _clean_tax(self) -> None:
+        if not self.tax_treatment:
+            return
+        if self.tax_rate:
+            raise ValidationError({"tax_rate": "Nothing is charged by the tax treatment: leave the rate empty."})
+        if self.tax_treatment in NEEDS_TAX_ID and not self.tax_id:
+            raise ValidationError({"tax_id": "The customer owes the tax itself: its tax ID must be on the invoice."})
+        if self.tax_treatment == TaxTreatment.EXEMPT and not self.tax_note.strip():
+            raise ValidationError({"tax_note": "Say why it is exempt: the law asks for it on the invoice."})
 
     def _clean_parent(self) -> None:
         if self.parent_id is None:

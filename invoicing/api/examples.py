@@ -20,6 +20,7 @@ PRODUCT_SHOWN: dict[str, Any] = {
     "conversion": {"multiply_by": "1", "divide_by": "1000"},
     "quantity_rounding": None,
     "of": {},
+    "tax_category": "",
 }
 SEAT: dict[str, Any] = {"key": "seat", "name": "Seat", "kind": "subscription"}
 RATE: dict[str, Any] = {
@@ -56,7 +57,14 @@ CUSTOMER: dict[str, Any] = {
     "aliases": ["acme-eu"],
     "tax": {"rate": "0.19", "id": "DE123456789"},
 }
-CUSTOMER_SHOWN: dict[str, Any] = {**CUSTOMER, "address": ""}
+CUSTOMER_SHOWN: dict[str, Any] = {
+    **CUSTOMER,
+    "address": "",
+    "country": "",
+    "region": "",
+    "locale": "",
+    "tax": {"rate": "0.19", "id": "DE123456789", "treatment": "", "note": ""},
+}
 
 CONTRACT: dict[str, Any] = {
     "key": "acme-2026",
@@ -80,6 +88,7 @@ CONTRACT_SHOWN: dict[str, Any] = {
     "timezone": "Europe/Berlin",
     "billing": {"every": "month", "anchor": "calendar"},
     "net_days": 30,
+    "purchase_order": "",
     "shadow": False,
     "commits": [
         {
@@ -227,6 +236,7 @@ TOTALS: dict[str, Any] = {
     "discount": "0.00",
     "credits_applied": "48.00",
     "tax": "0.00",
+    "taxes": [],
     "already_invoiced": "0.00",
     "total": "0.00",
     "unrated": [],

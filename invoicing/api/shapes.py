@@ -107,6 +107,20 @@ class UnratedUsage(Struct, kw_only=True):
     quantity: str
 
 
+class TaxByRate(Struct, kw_only=True):
+    """What is due by one rate of tax; `base` is the amount before tax, `category` the code of UNCL 5305."""
+
+    key: str
+    name: str
+    category: str
+    percent: Amount
+    base: Amount
+    amount: Amount
+    country: str
+    inclusive: bool
+    note: str
+
+
 class StatementTotals(Struct, kw_only=True):
     customer: str
     payer: str
@@ -121,6 +135,7 @@ class StatementTotals(Struct, kw_only=True):
     discount: Amount
     credits_applied: Amount
     tax: Amount
+    taxes: list[TaxByRate]
     already_invoiced: Amount
     total: Amount
     unrated: list[UnratedUsage]

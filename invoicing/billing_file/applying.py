@@ -17,6 +17,7 @@ from invoicing.billing_file.faults import FileError
 from invoicing.billing_file.packages import apply_templates
 from invoicing.billing_file.parsing import Entries
 from invoicing.billing_file.plan import Step
+from invoicing.billing_file.tax_side import apply_tax_rates
 
 Part = Callable[[], tuple[list[Step], list[Fault]]]
 
@@ -30,6 +31,7 @@ def apply_entries(entries: Entries, now: datetime, *, dry_run: bool = False) -> 
         lambda: apply_meters(entries.meters),
         lambda: apply_products(entries.products),
         lambda: apply_rate_cards(entries.rate_cards),
+        lambda: apply_tax_rates(entries.tax_rates),
         lambda: apply_customers(entries.customers),
         lambda: apply_templates(entries.templates),
         lambda: apply_contracts(entries.contracts, now),

@@ -87,6 +87,7 @@ def apply_products(entries: Sequence[Placed[ProductEntry]]) -> Outcome:
             "rounding": rounding.method if rounding else "",
             "rounding_places": rounding.places if rounding else 0,
             "tags": list(entry.tags),
+            **({} if entry.tax_category is None else {"tax_category": entry.tax_category}),
         }
         row = stored.get(entry.key) or Product(key=entry.key)
         made, wrong = upsert(row, values, each.path, "product", PRODUCT_NAMES)

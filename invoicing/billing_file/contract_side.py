@@ -31,7 +31,12 @@ from invoicing.billing_file.plan import Step, step
 from invoicing.billing_file.rows import upsert
 from invoicing.billing_file.schema import CustomerEntry
 
-CUSTOMER_NAMES = {"tax_rate": "tax.rate", "tax_id": "tax.id"}
+CUSTOMER_NAMES = {
+    "tax_rate": "tax.rate",
+    "tax_id": "tax.id",
+    "tax_treatment": "tax.treatment",
+    "tax_note": "tax.note",
+}
 CONTRACT_NAMES = {"billing_every": "billing.every", "billing_anchor": "billing.anchor", "anchor_date": "billing.anchor"}
 Outcome = tuple[list[Step], list[Fault]]
 
@@ -68,7 +73,7 @@ def apply_customers(entries: Sequence[Placed[CustomerEntry]]) -> Outcome:
             "parent": parent,
             "payer": entry.payer,
             "funds": funds,
-            **({} if entry.address is None else {"address": entry.address}),
+            **_said(entry),
         }
         taken = list(_taken(each, owners))
         made, wrong = (None, taken) if taken else upsert(row, values, each.path, "customer", CUSTOMER_NAMES)
@@ -77,6 +82,19 @@ def apply_customers(entries: Sequence[Placed[CustomerEntry]]) -> Outcome:
             parents[row.key] = row
             steps[each.path] = _with_aliases(row, each, owners, made)
     return [steps[path] for path in sorted(steps, key=paths.__getitem__)], faults
+
+
+def _said(entry: CustomerEntry) -> dict[str, Any]:
+    """What stays as it is where the file does not say it."""
+    values = {
+        "address": entry.address,
+        "country": entry.country,
+        "region": entry.region,
+        "locale": entry.locale,
+        "tax_treatment": entry.tax.treatment,
+        "tax_note": entry.tax.note,
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _parents_first(entries: Sequence[Placed[CustomerEntry]]) -> tuple[list[Placed[CustomerEntry]], list[Fault]]:
@@ -255,6 +273,7 @@ def _apply_one(
         "billing_anchor": anchor,
         "anchor_date": anchor_date,
         "net_days": entry.net_days,
+        "purchase_order": row.purchase_order if entry.purchase_order is None else entry.purchase_order,
         "shadow": entry.shadow,
         "deal": deal,
     }

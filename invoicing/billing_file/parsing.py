@@ -21,6 +21,7 @@ from invoicing.billing_file.schema import (
     MeterEntry,
     ProductEntry,
     RateCardEntry,
+    TaxRateEntry,
 )
 
 INSTANTS = frozenset({"at", "as_of", "starting_at", "ending_before"})
@@ -38,6 +39,7 @@ class Entries:
     meters: list[Placed[MeterEntry]] = field(default_factory=list)
     products: list[Placed[ProductEntry]] = field(default_factory=list)
     rate_cards: list[Placed[RateCardEntry]] = field(default_factory=list)
+    tax_rates: list[Placed[TaxRateEntry]] = field(default_factory=list)
     customers: list[Placed[CustomerEntry]] = field(default_factory=list)
     templates: list[Placed[WrittenTemplate]] = field(default_factory=list)
     contracts: list[Placed[ContractDocument]] = field(default_factory=list)

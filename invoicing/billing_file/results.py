@@ -119,6 +119,7 @@ def invoice_row(invoice: Invoice, lines: Iterable[InvoiceLine]) -> dict[str, Any
         "discount": money(invoice.discount, currency),
         "credits_applied": money(invoice.credits_applied, currency),
         "tax": money(invoice.tax, currency),
+        "taxes": invoice.taxes,
         "already_invoiced": money(invoice.already_invoiced, currency),
         "total": money(invoice.total.amount, currency),
         "unrated": invoice.unrated,

@@ -84,6 +84,7 @@ class ProductEntry(Document, frozen=True, kw_only=True):
     quantity_rounding: RoundingEntry | None = None
     of: Scope = EVERYTHING
     tags: tuple[str, ...] = ()
+    tax_category: str | None = None
 
     def check(self) -> None:
         if self.of != EVERYTHING and self.kind != "percent_of_spend":
@@ -118,11 +119,29 @@ class RateCardEntry(Document, frozen=True, kw_only=True):
     rates: tuple[RateEntry, ...] = ()
 
 
+class TaxRateEntry(Dated, frozen=True, kw_only=True):
+    """What is due, `percent` 19 for 19%, on products of a tax category sold to customers of a place, while it lasts."""
+
+    key: Key
+    name: str
+    percent: Decimal
+    category: Literal["S", "Z", "E", "AE", "K", "G", "O"] = "S"
+    country: str
+    region: str = ""
+    product_category: str = ""
+    inclusive: bool = False
+    note: str = ""
+
+
 class TaxEntry(Document, frozen=True):
-    """The customer's tax: `rate` is a fraction, 0.19 for 19%."""
+    """The customer's tax: `rate` is a fraction, 0.19 for 19%, for everything; without it the tax rates of the
+    customer's country hold, unless the `treatment` says that nothing is charged.
+    """
 
     rate: Decimal | None = None
     id: str = ""
+    treatment: Literal["", "exempt", "reverse_charge", "intra_community", "export", "outside"] | None = None
+    note: str | None = None
 
 
 class CustomerEntry(Document, frozen=True, kw_only=True):
@@ -136,6 +155,9 @@ class CustomerEntry(Document, frozen=True, kw_only=True):
     aliases: tuple[Key, ...] = ()
     email: str = ""
     address: str | None = None
+    country: str | None = None
+    region: str | None = None
+    locale: str | None = None
     tax: TaxEntry = TaxEntry()
     parent: Key | None = None
     payer: Literal["self", "parent"] = "parent"
@@ -186,6 +208,7 @@ class BillingFile(Document, frozen=True, kw_only=True):
     meters: tuple[MeterEntry, ...] = ()
     products: tuple[ProductEntry, ...] = ()
     rate_cards: tuple[RateCardEntry, ...] = ()
+    tax_rates: tuple[TaxRateEntry, ...] = ()
     customers: tuple[CustomerEntry, ...] = ()
     templates: tuple[TemplateDocument, ...] = ()
     contracts: tuple[ContractDocument, ...] = ()
@@ -203,6 +226,7 @@ ENTRIES: dict[str, Any] = {
     "meters": MeterEntry,
     "products": ProductEntry,
     "rate_cards": RateCardEntry,
+    "tax_rates": TaxRateEntry,
     "customers": CustomerEntry,
     "templates": TemplateDocument,
     "contracts": ContractDocument,

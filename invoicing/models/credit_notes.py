@@ -29,6 +29,7 @@ class CreditNote(models.Model):
     reason = models.TextField(help_text="Shown to the customer.")
     subtotal = ExactField(help_text="What is credited before tax, above zero.")
     tax = ExactField(default=0)
+    taxes = models.JSONField(default=list, blank=True, help_text="What is taken back of each rate of tax.")
     total = ExactField()
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"

@@ -103,6 +103,8 @@ class Invoice(models.Model):
     total = MoneyField(max_digits=30, decimal_places=3, currency_choices=None, currency_field_name="currency")
     unrated = models.JSONField(default=list, blank=True)
     draws = models.JSONField(default=list, blank=True, help_text="What issuing it takes from balances.")
+    taxes = models.JSONField(default=list, blank=True, help_text="What is due by each rate of tax, and on what.")
+    purchase_order = models.CharField(max_length=100, blank=True, help_text="The customer's reference when issued.")
     attention = ArrayField(models.CharField(max_length=300), default=list, blank=True)
     bill_to = models.JSONField(default=dict, blank=True)
     seller = models.JSONField(default=dict, blank=True)
@@ -270,6 +272,8 @@ class InvoiceLine(models.Model):
     segment = models.CharField(max_length=40, blank=True)
     share = ExactField(null=True, blank=True, help_text="The part of the price's charge the line is for.")
     subscription = models.CharField(max_length=200, blank=True)
+    tax_key = models.CharField(max_length=200, blank=True, help_text="The rate of tax that holds for it.")
+    gross_amount = ExactField(null=True, blank=True, help_text="With the tax its price included; empty: before tax.")
 
     objects: ClassVar[models.Manager["InvoiceLine"]]
 

@@ -6,7 +6,8 @@ from typing import Any
 from contracts.deal import Scope
 from contracts.products import ProductTerms
 from contracts.units import UnitRate
-from invoicing.totals import Earlier, Tax
+from invoicing.taxation import Tax
+from invoicing.totals import Earlier
 from tests.contracts.worked import D, bill, day, rate, table, unit
 
 CALLS = {"calls": unit("2")}

@@ -8,7 +8,7 @@ import pytest
 from contracts.products import ProductTerms
 from contracts.proration import Calendar
 from invoicing.statement import build_statement
-from invoicing.totals import Tax
+from invoicing.taxation import Tax
 from meters.periods import CALENDAR_ANCHOR, Period
 from tests.contracts.worked import FEBRUARY, JANUARY, ZONE, D, day, inputs, rate, schedule, table, unit
 

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from catalog.models import Product, Rate, RateCard
+from catalog.models import Product, Rate, RateCard, TaxRate
 from contracts.amendments import amend, end_early
 from contracts.models import BillingPeriod, Contract, Customer
 from invoicing.as_known import statements_as_known
@@ -50,6 +50,11 @@ def taxed(contract: Contract) -> None:
     Customer.objects.update(tax_rate=Decimal("0.19"))
 
 
+def tax_by_country(contract: Contract) -> None:
+    TaxRate.objects.create(key="de-vat", name="VAT", percent=19, country="DE")
+    Customer.objects.update(country="DE")
+
+
 def other_card(contract: Contract) -> None:
     card = RateFactory.create(product=Product.objects.get(), price={"model": "flat", "amount": "1"}).rate_card
     Contract.objects.filter(pk=contract.pk).update(rate_card=card)
@@ -69,7 +74,7 @@ def ended(contract: Contract) -> None:
 @pytest.mark.usefixtures("real_commits")
 @pytest.mark.parametrize(
     "later",
-    [dearer, changed_rate, renamed_product, taxed, other_card, amended_deal, ended],
+    [dearer, changed_rate, renamed_product, taxed, tax_by_country, other_card, amended_deal, ended],
     ids=lambda change: change.__name__,
 )
 def test_an_issued_invoice_is_the_statement_known_when_it_was_approved(later: Callable[[Contract], None]) -> None:

@@ -133,7 +133,7 @@ def test_a_credit_note_takes_revenue_and_tax_back() -> None:
         BilledLine("usage", "tokens", Decimal(10), ()),
         BilledLine("commit_purchase", "", Decimal(20), (), "y1"),
     ]
-    assert shown(entries_of_credit_note(lines, Decimal("5.70"), date(2026, 3, 1))) == [
+    assert shown(entries_of_credit_note(lines, {"": Decimal("5.70")}, date(2026, 3, 1))) == [
         ("2026-03-01", {REVENUE: "10", DEFERRED: "20", TAX: "5.7", RECEIVABLE: "-35.7"})
     ]
 

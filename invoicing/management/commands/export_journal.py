@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand
 from billing_project.decimals import plain
 from invoicing.management.commands.close_month import month_of
 from invoicing.models import JournalEntry, JournalPosting
-from invoicing.revenue import ACCOUNTS
+from invoicing.revenue import TAX
 
 COLUMNS = (
     *("day", "entry", "source", "kind", "document", "customer", "contract", "account", "product", "balance"),
@@ -62,16 +62,20 @@ def _csv_rows(entries: Iterator[JournalEntry]) -> Iterator[tuple[str, ...]]:
 
 def _beancount(entries: Iterator[JournalEntry]) -> Iterator[str]:
     first = JournalEntry.objects.values_list("day", flat=True).first()
-    used = set(JournalPosting.objects.values_list("account", flat=True).distinct())
-    if first is not None:
-        for account in ACCOUNTS:
-            if account in used:
-                yield f"{first} open {BEANCOUNT[account]}\n"
+    names = {_account(each) for each in JournalPosting.objects.distinct("account", "product").order_by("account")}
+    for name in sorted(names):
+        yield f"{first} open {name}\n"
     for entry in entries:
         about = _quoted(f"{entry.kind} {entry.document}".strip())
         yield f"\n{entry.day} * {_quoted(entry.customer.name)} {about}\n  source: {_quoted(entry.source)}\n"
         for posting in entry.postings.all():
-            yield f"  {BEANCOUNT[posting.account]}  {plain(posting.amount)} {entry.currency}\n"
+            yield f"  {_account(posting)}  {plain(posting.amount)} {entry.currency}\n"
+
+
+def _account(posting: JournalPosting) -> str:
+    """What is owed of each rate of tax has an account of its own."""
+    key = re.sub(r"[^A-Za-z0-9]+", "-", posting.product).strip("-").upper() if posting.account == TAX else ""
+    return f"{BEANCOUNT[posting.account]}:{key}" if key else BEANCOUNT[posting.account]
 
 
 def _quoted(text: str) -> str:

@@ -1,0 +1,65 @@
+"""The tax of customers, from their own settings and the rates there are."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from catalog.models import TaxRate
+from catalog.money import divide
+from contracts.catalog_terms import tax_rates
+from contracts.models import Customer, TaxTreatment
+from invoicing.taxation import HUNDRED, Tax, TaxRules
+
+# Name, code of EN 16931 and words on the invoice of what is not charged.
+TREATMENTS: dict[str, tuple[str, str, str]] = {
+    TaxTreatment.EXEMPT: ("Tax exempt", "E", ""),
+    TaxTreatment.REVERSE_CHARGE: (
+        "Reverse charge",
+        "AE",
+        "Reverse charge: the recipient of the service is liable for the tax (Article 196 of Directive 2006/112/EC).",
+    ),
+    TaxTreatment.INTRA_COMMUNITY: (
+        "Intra-community supply",
+        "K",
+        "Exempt intra-community supply (Article 138 of Directive 2006/112/EC).",
+    ),
+    TaxTreatment.EXPORT: ("Export", "G", "Export: not taxed here."),
+    TaxTreatment.OUTSIDE: ("Outside the scope of tax", "O", "Outside the scope of tax."),
+}
+
+
+class TaxTerms:
+    """The rates of tax, read once: one query. `known_at`: as they were known at that instant."""
+
+    def __init__(self, known_at: datetime | None = None) -> None:
+        self._rates = [(row.region, _tax(row)) for row in tax_rates(known_at)]
+
+    def rules(self, customer: Customer) -> TaxRules:
+        """What decides the tax of invoices addressed to a customer."""
+        if customer.tax_treatment:
+            name, category, words = TREATMENTS[customer.tax_treatment]
+            note = customer.tax_note or words
+            return TaxRules(Tax(Decimal(0), name, customer.tax_treatment, category, customer.country, note=note))
+        if customer.tax_rate is not None:
+            return TaxRules(Tax(customer.tax_rate, country=customer.country) if customer.tax_rate else None)
+        if not self._rates:
+            return TaxRules()
+        rates = tuple(
+            tax for region, tax in self._rates if tax.country == customer.country and region in ("", customer.region)
+        )
+        return TaxRules(rates=rates, expected=True)
+
+
+def _tax(row: TaxRate) -> Tax:
+    return Tax(
+        rate=divide(row.percent, HUNDRED),
+        name=row.name,
+        key=row.key,
+        category=row.category,
+        country=row.country,
+        region=row.region,
+        product_category=row.product_category,
+        inclusive=row.inclusive,
+        note=row.note,
+        starting_at=row.starting_at,
+        ending_before=row.ending_before,
+    )
