@@ -122,7 +122,7 @@ class TestSchema:
 @pytest.mark.django_db
 class TestApply:
     def test_everything_lands_as_written(self) -> None:
-        assert "17 to create" in apply(EXAMPLE)
+        assert "20 to create" in apply(EXAMPLE)
         meter = Meter.objects.get(key="output-tokens")
         assert (meter.event_types, meter.value_property, meter.group_by) == (
             ["llm.completion"], "usage.output_tokens", ["model", "region"],
@@ -145,12 +145,12 @@ class TestApply:
     def test_a_second_run_changes_nothing(self) -> None:
         apply(EXAMPLE)
         before = Contract.pgh_event_model.objects.count()  # type: ignore[attr-defined]
-        assert "0 to create, 0 to change, 17 unchanged." in apply(EXAMPLE)
+        assert "0 to create, 0 to change, 20 unchanged." in apply(EXAMPLE)
         assert Contract.pgh_event_model.objects.count() == before  # type: ignore[attr-defined]
 
     def test_a_dry_run_shows_the_plan_and_changes_nothing(self) -> None:
         plan = apply(EXAMPLE, dry_run=True)
-        assert "Dry run, nothing changed. 17 to create" in plan
+        assert "Dry run, nothing changed. 20 to create" in plan
         assert "create     rate       list-2026 seat" in plan
         assert not Meter.objects.exists()
 
@@ -159,7 +159,7 @@ class TestApply:
         for number, names in enumerate([["contracts", "customers", "templates"], ["meters", "products", "rate_cards"]]):
             part = {name: whole[name] for name in names}
             (tmp_path / f"{number}.json").write_text(json.dumps(part, default=str))
-        assert "17 to create" in apply(tmp_path / "0.json", tmp_path / "1.json")
+        assert "20 to create" in apply(tmp_path / "0.json", tmp_path / "1.json")
 
     def test_faults_of_several_files_name_the_file(self, tmp_path: Path) -> None:
         (tmp_path / "a.yaml").write_text("meters: [{key: a, event_type: x, aggregation: count}]")
