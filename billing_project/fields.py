@@ -8,6 +8,7 @@ from django.core import checks
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
+from django.db.models.functions import Cast
 from django.utils.functional import cached_property
 
 from billing_project.decimals import plain
@@ -81,3 +82,9 @@ def key_field(help_text: str = "", **kwargs: Any) -> models.CharField[str, str]:
         help_text=help_text or "The short name used in files and API calls, such as gpt-4o-input. It cannot change.",
         **kwargs,
     )
+
+
+def transaction_field() -> models.BigIntegerField[int, int]:
+    """The id of the transaction that wrote the row, given by the database: by it is known what was written since."""
+    written = Cast(Cast(models.Func(function="pg_current_xact_id"), models.TextField()), models.BigIntegerField())
+    return models.BigIntegerField(db_default=written, editable=False)

@@ -46,6 +46,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "invoicing.stripepush": "sync_alt",
         "invoicing.stripecustomer": "credit_card",
         "invoicing.stripeevent": "webhook",
+        "invoicing.exportrun": "upload_file",
     },
     "Access": {
         "auth.user": "person",

@@ -5,7 +5,7 @@ from typing import ClassVar
 import pgtrigger
 from django.db import models
 
-from billing_project.fields import ExactField
+from billing_project.fields import ExactField, transaction_field
 from contracts.models.contracts import Contract
 from contracts.models.customers import Customer
 
@@ -43,6 +43,7 @@ class LedgerEntry(models.Model):
     at = models.DateTimeField(help_text="When it takes effect.")
     source = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)
+    xid = transaction_field()
 
     objects: ClassVar[models.Manager["LedgerEntry"]]
 
@@ -56,6 +57,7 @@ class LedgerEntry(models.Model):
                 nulls_distinct=False,
             )
         ]
+        indexes = [models.Index(fields=["xid"], name="ledger_by_transaction")]
         triggers = [pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)]
 
     def __str__(self) -> str:

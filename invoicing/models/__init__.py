@@ -3,6 +3,7 @@
 from invoicing.models.added_lines import AddedLine
 from invoicing.models.auto_approval import AutoApproval
 from invoicing.models.credit_notes import CreditNote, CreditNoteLine
+from invoicing.models.exports import Export, ExportRun
 from invoicing.models.invoices import FROZEN, LIVING_FIELDS, OPEN, Invoice, InvoiceLine, NumberSeries, Status, open_at
 from invoicing.models.journal import AccountingPeriod, JournalEntry, JournalPosting
 from invoicing.models.late_usage import LateUsage
@@ -19,6 +20,8 @@ __all__ = [
     "AutoApproval",
     "CreditNote",
     "CreditNoteLine",
+    "Export",
+    "ExportRun",
     "Invoice",
     "InvoiceLine",
     "InvoiceStep",

@@ -7,12 +7,15 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from billing_project.fields import ExactField
+from billing_project.fields import ExactField, transaction_field
 from billing_project.history import tracked
 from invoicing.models.invoices import Invoice, InvoiceLine
 
 
-@tracked()
+@tracked(
+    attrs={"xid": transaction_field()},
+    meta={"indexes": [models.Index(fields=["xid"], condition=Q(status="issued"), name="credit_notes_by_xid")]},
+)
 class CreditNote(models.Model):
     """Part or all of an invoice, credited line by line. One person asks for it, another issues it under a number of
     its own series.

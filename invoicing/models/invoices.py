@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import Q
 from djmoney.models.fields import MoneyField
 
-from billing_project.fields import ExactField
+from billing_project.fields import ExactField, transaction_field
 from billing_project.history import tracked
 from catalog.money import add, subtract
 from contracts.models import BillingPeriod, Contract, Customer
@@ -56,7 +56,11 @@ class NumberSeries(models.Model):
         return self.prefix
 
 
-@tracked()
+# Exports read the changes of issued invoices from their history.
+@tracked(
+    attrs={"xid": transaction_field()},
+    meta={"indexes": [models.Index(fields=["xid"], condition=~Q(status__in=OPEN), name="invoice_changes_by_xid")]},
+)
 class Invoice(models.Model):
     """The invoice of a billing period. Drafts follow usage and terms; from issue on everything shown is a copy of its
     own.

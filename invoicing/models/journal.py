@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from billing_project.fields import ExactField
+from billing_project.fields import ExactField, transaction_field
 from contracts.models import Contract, Customer
 
 
@@ -45,13 +45,14 @@ class JournalEntry(models.Model):
     contract = models.ForeignKey(Contract, on_delete=models.PROTECT, null=True, blank=True, related_name="journal")
     document = models.CharField(max_length=60, blank=True, help_text="Number of the invoice or credit note.")
     created_at = models.DateTimeField(auto_now_add=True)
+    xid = transaction_field()
 
     objects: ClassVar[models.Manager["JournalEntry"]]
 
     class Meta:
         ordering = ["day", "pk"]
         verbose_name_plural = "journal entries"
-        indexes = [models.Index(fields=["day"])]
+        indexes = [models.Index(fields=["day"]), models.Index(fields=["xid"], name="journal_by_transaction")]
         triggers = [
             pgtrigger.Protect(name="append_only_entries", operation=pgtrigger.Update | pgtrigger.Delete),
             pgtrigger.Trigger(

@@ -1,0 +1,1 @@
+"""What leaves for other people's tables: rows by transaction, in files that are whole or not there."""
