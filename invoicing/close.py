@@ -24,6 +24,7 @@ from invoicing.corrections import find_late_usage
 from invoicing.draft_rows import write_drafts
 from invoicing.drafts import build
 from invoicing.fees import due_fees, next_fees_at
+from invoicing.flags import flags_of
 from invoicing.inputs import Terms
 from invoicing.models import Invoice, Status
 from invoicing.rebuilding import rebuild
@@ -65,18 +66,24 @@ def write_due_periods(as_of: datetime, contract: str | None = None) -> int:
     return due_periods(as_of, contract).count()
 
 
-def close_periods(as_of: datetime, contract: str | None = None, progress: Progress = lambda _: None) -> CloseSummary:
+def close_periods(
+    as_of: datetime, contract: str | None = None, progress: Progress = lambda _: None, *, alone: bool = False
+) -> CloseSummary:
     """Close every due period, bill late usage on drafts, move those past their grace to review. Safe to repeat, to
     kill, to run twice at once.
+
+    `alone`: nothing was billed before and nobody else writes meanwhile, so drafts of one chunk, which were built
+    together a moment ago, go to review as they are.
     """
     summary = CloseSummary()
     write_due_periods(as_of, contract)
-    after = 0
+    after, chunks = 0, 0
     while True:
         before = summary.closed
         last = _close_chunk(as_of, contract, summary, after)
         if last is None and after == 0:
             break
+        chunks += last is not None
         # From the first contract again after the last one: some of theirs may have come or be left.
         after = last or 0
         progress(summary.closed - before)
@@ -85,6 +92,8 @@ def close_periods(as_of: datetime, contract: str | None = None, progress: Progre
     except RuleError as refusal:
         # What is due is billed all the same; the late days stay on their queue.
         summary.not_searched = refusal.message
+    if alone and chunks == 1:
+        _review_as_built(as_of, summary)
     while _review_chunk(as_of, contract, summary):
         pass
     return summary
@@ -144,15 +153,8 @@ def _periods_due(contracts: list[Contract], as_of: datetime) -> tuple[list[Billi
 
 
 def _review_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) -> int:
-    """Rebuild drafts whose grace is over with all usage known now, and put them in the review queue.
-
-    A scheduled invoice waits for no usage.
-    """
-    ready = Invoice.objects.filter(
-        Q(kind=Invoice.Kind.USAGE, ending_before__lte=as_of - grace()) | Q(scheduled_at__lte=as_of),
-        status=Status.DRAFT,
-    )
-    ready = ready.filter(contract__key=contract) if contract else ready
+    """Rebuild drafts whose grace is over with all usage known now, and put them in the review queue."""
+    ready = _ready(as_of).filter(contract__key=contract) if contract else _ready(as_of)
     with transaction.atomic():
         drafts = list(
             ready.select_related("period__contract__customer", "period__contract__rate_card")
@@ -160,9 +162,31 @@ def _review_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) 
             .order_by("pk")
             .select_for_update(skip_locked=True, of=("self",))[:CHUNK]
         )
+        if not drafts:
+            return 0
         for draft in drafts:
             draft.status = Status.IN_REVIEW
         rebuild(drafts)
         auto_approve(drafts)
     summary.reviewed += len(drafts)
     return len(drafts)
+
+
+def _review_as_built(as_of: datetime, summary: CloseSummary) -> None:
+    with transaction.atomic():
+        drafts = list(_ready(as_of).select_related("contract").order_by("pk"))
+        flags = flags_of([(draft, draft.total.amount) for draft in drafts])
+        for draft in drafts:
+            draft.attention = [*draft.attention, *flags[draft.pk]]
+        rows = [(draft.pk, Status.IN_REVIEW, draft.attention) for draft in drafts]
+        update_rows(Invoice, ("status", "attention"), rows)
+        auto_approve(drafts)
+    summary.reviewed += len(drafts)
+
+
+def _ready(as_of: datetime) -> QuerySet[Invoice]:
+    """Drafts whose grace is over. A scheduled invoice waits for no usage."""
+    return Invoice.objects.filter(
+        Q(kind=Invoice.Kind.USAGE, ending_before__lte=as_of - grace()) | Q(scheduled_at__lte=as_of),
+        status=Status.DRAFT,
+    )

@@ -11,23 +11,22 @@ from catalog.money import divide, multiply, round_amount, subtract
 from contracts.models import Contract
 from contracts.period_text import day_text
 from invoicing.models import AddedLine, Invoice, Status
-from invoicing.statement import Statement
 
 HUNDRED = Decimal(100)
 ENDS_SOON = timedelta(days=30)
 LOOK_BACK = timedelta(days=800)  # two periods of a year
 
 
-def flags_of(statements: Sequence[tuple[Invoice, Statement]]) -> dict[int, list[str]]:
-    """What a statement alone does not tell, by invoice. Expects the contract selected along."""
-    invoices = [invoice for invoice, _ in statements]
+def flags_of(totals: Sequence[tuple[Invoice, Decimal]]) -> dict[int, list[str]]:
+    """What a statement alone does not tell, by invoice. Expects the contract selected along, and the totals of now."""
+    invoices = [invoice for invoice, _ in totals]
     before = totals_before(invoices)
     added = set(AddedLine.objects.filter(invoice__in=invoices).values_list("invoice", "kind"))
     renewed = _customers_with_later_contracts({invoice.contract_id: invoice.contract for invoice in invoices}.values())
     found = {}
-    for invoice, statement in statements:
+    for invoice, total in totals:
         flags = [
-            _change_flag(statement.total, before.get(invoice.pk)),
+            _change_flag(total, before.get(invoice.pk)),
             "A line was written by hand." if (invoice.pk, "manual") in added else "",
             "Bills late usage of an earlier invoice." if (invoice.pk, "correction") in added else "",
             "" if invoice.contract_id in renewed else _end_flag(invoice),

@@ -14,7 +14,7 @@ def rebuild(invoices: list[Invoice]) -> None:
     now = current(invoices)
     _address(invoices)
     rebuilt = [(invoice, now[invoice.pk]) for invoice in invoices]
-    write_anew(rebuilt, flags_of(rebuilt))
+    write_anew(rebuilt, flags_of([(invoice, statement.total) for invoice, statement in rebuilt]))
 
 
 def _address(invoices: list[Invoice]) -> None:

@@ -124,10 +124,12 @@ def bill_thresholds(as_of: datetime, contract: str | None = None) -> int:
     contracts = Contract.objects.filter(deal__has_key="spend_threshold", shadow=False)
     if contract:
         contracts = contracts.filter(key=contract)
-    write_periods(as_of, contracts)
+    wanted = list(contracts.order_by("pk").values_list("pk", flat=True))
+    if wanted:
+        write_periods(as_of, contracts)
     issued = 0
-    for each in contracts.order_by("pk"):
-        issued += _bill_contract(each.pk, as_of)
+    for each in wanted:
+        issued += _bill_contract(each, as_of)
     return issued
 
 

@@ -34,6 +34,7 @@ FOUNDATION = {
     "roles",
     "rows",
     "scratch",
+    "side_by_side",
 }
 ROOF = {"asgi", "demo", "management", "settings", "urls", "wsgi"}
 MUST_BE_PURE = {

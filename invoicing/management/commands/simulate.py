@@ -24,13 +24,16 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", type=Path, help="One scenario, or a list of them.")
         parser.add_argument("--json", action="store_true", help='Print {"results": [...]} and nothing else.')
+        parser.add_argument(
+            "--processes", type=int, metavar="N", help="How many work on the scenarios [as many as pay, one a core]."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         path: Path = options["file"]
         scenarios = read_scenarios(path)
         results: list[dict[str, Any]] = []
         try:
-            for result in simulate(scenarios, path.parent, timezone.now()):
+            for result in simulate(scenarios, path.parent, timezone.now(), options["processes"]):
                 results.append(result)
                 if not options["json"]:
                     self.stdout.write("\n".join([*([""] if len(results) > 1 else []), *result_lines(result)]))
