@@ -33,8 +33,17 @@ def main() -> None:
         sys.exit(str(error))
 
     from django.core.management import execute_from_command_line
+    from django.db import Error
 
-    execute_from_command_line(sys.argv)
+    from billing_project.unreachable import why_unreachable
+
+    try:
+        execute_from_command_line(sys.argv)
+    except Error as error:
+        reason = why_unreachable(error)
+        if reason is None:
+            raise
+        sys.exit(f"CommandError: {reason}")
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def cut_short(deal: Deal, at: datetime) -> Deal:
         credits=ending.funds("credits", [each.key for each in deal.credits], early=True),
         charges=tuple(each for each in deal.charges if each.at < at),
     )
-    return replace(short, overrides=_still_meant(short))
+    return replace(short, overrides=_still_meant(short, deal))
 
 
 class _Ending:
@@ -147,7 +147,7 @@ class _Ending:
         features = self._known("entitlements", ended.entitlements, "feature")
         parts["entitlements"] = tuple(each for each in self.deal.entitlements if each.feature not in features)
         kept = replace(self.deal, **parts)
-        return replace(kept, overrides=_still_meant(kept))
+        return replace(kept, overrides=_still_meant(kept, self.deal))
 
     def _known(self, name: str, keys: Sequence[str], key_name: str = "key") -> set[str]:
         known = {getattr(each, key_name) for each in getattr(self.deal, name)}
@@ -216,15 +216,19 @@ class _Ending:
         return replace(access, ending_before=self.at)
 
 
-def _still_meant(deal: Deal) -> tuple[Override, ...]:
+def _still_meant(deal: Deal, before: Deal) -> tuple[Override, ...]:
     """The overrides; those of commits that are gone go with them, or they would be about everything."""
-    commits = {each.key for each in (*deal.commits, *deal.recurring_commits)}
+    gone = _commits(before) - _commits(deal)
     found = []
     for override in deal.overrides:
-        left = tuple(key for key in override.for_commits if key in commits)
+        left = tuple(key for key in override.for_commits if key not in gone)
         if left or not override.for_commits:
             found.append(override if left == override.for_commits else replace(override, for_commits=left))
     return tuple(found)
+
+
+def _commits(deal: Deal) -> set[str]:
+    return {each.key for each in (*deal.commits, *deal.recurring_commits)}
 
 
 def _with_quantities(deal: Deal, quantities: Iterable[Quantity], at: datetime, faults: list[Fault]) -> Deal:

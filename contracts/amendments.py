@@ -21,7 +21,7 @@ from contracts.catalog_terms import catalog_of
 from contracts.changing import Wanted, change, closed_until, locked_contract, repeated_request, require_open
 from contracts.deal_format import DealError, deal_as_dict
 from contracts.guardrails import new_excesses
-from contracts.models import Amendment, Contract, LedgerEntry, Standing
+from contracts.models import Amendment, Contract, LedgerEntry, Standing, shared_commit_keys
 from contracts.refusals import refusal_of_faults
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def amend(
         _require_active(row)
         require_open(row, effective_at)
         try:
-            deal = amended(row.parsed_deal, read, effective_at, catalog_of(row.rate_card))
+            catalog = catalog_of(row.rate_card, shared_commit_keys(row.customer))
+            deal = amended(row.parsed_deal, read, effective_at, catalog)
         except DealError as error:
             raise refusal_of_faults(error.faults) from error
         _require_ledger(row, read)

@@ -103,8 +103,12 @@ def units_of(card: RateCard) -> dict[str, list[UnitRate]]:
     return units
 
 
-def catalog_of(card: RateCard) -> Catalog:
-    """What a deal on a card may refer to: every product and meter there is, and the card's pricing units."""
+def catalog_of(card: RateCard, shared_commits: frozenset[str] = frozenset()) -> Catalog:
+    """What a deal on a card may refer to: every product and meter there is, the card's pricing units, what it has rates
+    for, and the commits its customer shares.
+    """
     products = {product.key: product_terms(product) for product in Product.objects.select_related("meter")}
     meters = dict(Meter.objects.values_list("key", "group_by"))
-    return Catalog(products, frozenset(unit.key for unit in card.parsed_units), meters)
+    priced = CardRate.objects.filter(rate_card=card).values_list("product__key", flat=True).distinct()
+    units = frozenset(unit.key for unit in card.parsed_units)
+    return Catalog(products, units, meters, frozenset(priced.order_by()), shared_commits)

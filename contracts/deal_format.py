@@ -49,13 +49,16 @@ class DealError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What a deal may refer to: the products by key, the custom pricing units of the rate card, and the meters by key
-    with what they split usage by.
+    """What a deal may refer to: the products by key, the custom pricing units of the rate card, the meters by key with
+    what they split usage by, the products the card has rates for, and the keys of commits that the customer or those
+    above it share.
     """
 
     products: Mapping[str, ProductTerms]
     units: frozenset[str] = frozenset()
     meters: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    priced: frozenset[str] = frozenset()
+    shared_commits: frozenset[str] = frozenset()
 
 
 def parse_deal(written: object, zone: ZoneInfo, catalog: Catalog | None = None) -> Deal:
@@ -94,7 +97,7 @@ def faults_of(deal: Deal, catalog: Catalog | None = None, zone: ZoneInfo = UTC) 
     found = [*_repeated_keys(deal), *_unknown_terms(deal), *_unknown_balances(deal), *_overlapping_access(deal, zone)]
     if catalog is not None:
         found += [*_unknown_products(deal, catalog), *_unknown_units(deal, catalog), *_unnamed_values(deal, catalog)]
-        found += _unknown_meters(deal, catalog)
+        found += [*_unknown_meters(deal, catalog), *_unfilterable(deal, catalog), *_unknown_commits(deal, catalog)]
     return found
 
 
@@ -157,15 +160,8 @@ BALANCES = ("commits", "credits", "recurring_credits", "recurring_commits")
 
 def _unknown_terms(deal: Deal) -> Iterator[Fault]:
     """References from one term to another."""
-    commits = {each.key for each in (*deal.commits, *deal.recurring_commits)}
     balances = {each.key for name in BALANCES for each in getattr(deal, name)}
     subscriptions = {each.key for each in deal.subscriptions}
-    for index, override in enumerate(deal.overrides):
-        for place, key in enumerate(override.for_commits):
-            if key not in commits:
-                yield Fault(
-                    f"overrides[{index}].for_commits[{place}]", "unknown", f"{key} is no commit of the contract"
-                )
     for name in ("recurring_credits", "recurring_commits"):
         for index, each in enumerate(getattr(deal, name)):
             if each.per_seat_of is not None and each.per_seat_of not in subscriptions:
@@ -260,6 +256,30 @@ def _unknown_meters(deal: Deal, catalog: Catalog) -> Iterator[Fault]:
         for key in sorted(set(each.where) - set(kept)):
             message = f"meter {each.meter} does not split usage by {key}"
             yield Fault(f"entitlements[{index}].where.{key}", "group", message)
+
+
+def _unknown_commits(deal: Deal, catalog: Catalog) -> Iterator[Fault]:
+    commits = {each.key for each in (*deal.commits, *deal.recurring_commits)} | catalog.shared_commits
+    for index, override in enumerate(deal.overrides):
+        for place, key in enumerate(override.for_commits):
+            if key not in commits:
+                message = f"{key} is no commit of the contract, nor one that its customer shares"
+                yield Fault(f"overrides[{index}].for_commits[{place}]", "unknown", message)
+
+
+def _unfilterable(deal: Deal, catalog: Catalog) -> Iterator[Fault]:
+    """Every meter the contract bills by splits usage by what the filter names, or its usage could not be told apart."""
+    overwrites = [each.scope for each in deal.overrides if isinstance(each, Overwrite)]
+    meters = {
+        product.meter
+        for product in catalog.products.values()
+        if product.key in catalog.priced or any(covers_product(scope, product) for scope in overwrites)
+    }
+    for key in deal.usage_filter:
+        lacking = sorted(meter for meter in meters if meter and key not in catalog.meters.get(meter, (key,)))
+        if lacking:
+            message = f"meter {lacking[0]} does not split usage by {key}, and the rate card prices it"
+            yield Fault(f"usage_filter.{key}", "group", message)
 
 
 def _unnamed_values(deal: Deal, catalog: Catalog) -> Iterator[Fault]:

@@ -115,7 +115,9 @@ WORDS: Words = {
     "OverrideTerms": {
         "scope": SCOPE,
         "target": Word("Instead of", options=RATE),
-        "for_commits": Word("Only while paid by", "Keys of commits.", suggest="commits", only_known=True),
+        "for_commits": Word(
+            "Only while paid by", "Keys of commits, shared ones too.", suggest="commits", only_known=True
+        ),
     },
     "Multiplier": {
         "": Word("Rate × a factor"),

@@ -13,7 +13,7 @@ from billing_project.forms import InstantField, currency_input, timezone_input
 from contracts.catalog_terms import catalog_of
 from contracts.deal_field import DealField, deal_text, read_deal
 from contracts.deal_format import DealError, Fault
-from contracts.models import Anchor, Contract, Customer, CustomerKey, timezone_name
+from contracts.models import Anchor, Contract, Customer, CustomerKey, shared_commit_keys, timezone_name
 from meters.periods import local_midnight
 
 if TYPE_CHECKING:  # unfold has no types
@@ -99,9 +99,10 @@ class ContractForm(forms.ModelForm[Contract]):
         if self.add_prefix("deal") not in self.data:
             terms["deal"] = self.instance.deal  # a page that does not show the deal leaves it as it is
             return
-        card = terms.get("rate_card")
+        card, customer = terms.get("rate_card"), self._customer(terms)
+        shared = shared_commit_keys(customer) if customer else frozenset[str]()
         try:
-            deal = read_deal(terms["deal"], zone, catalog_of(card) if card else None)
+            deal = read_deal(terms["deal"], zone, catalog_of(card, shared) if card else None)
             faults = self.frozen_faults(deal)
             if faults:
                 raise DealError(faults)
@@ -114,8 +115,11 @@ class ContractForm(forms.ModelForm[Contract]):
         """What the deal changes although it is billed already; the floor that bills knows."""
         return []
 
+    def _customer(self, terms: dict[str, Any]) -> Customer | None:
+        return terms.get("customer") or (self.instance.customer if self.instance.customer_id else None)
+
     def _zone(self, terms: dict[str, Any]) -> ZoneInfo:
-        customer = terms.get("customer") or (self.instance.customer if self.instance.customer_id else None)
+        customer = self._customer(terms)
         name = terms.get("timezone") or (customer.timezone if customer else "UTC")
         try:
             timezone_name(name)

@@ -17,7 +17,7 @@ from contracts.changing import locked_contract
 from contracts.deal import ContractDocument
 from contracts.deal_format import DealError, deal_as_dict, deal_of, parse_contract
 from contracts.durations import between, parse_duration
-from contracts.models import Anchor, Contract, ContractTemplate, Customer
+from contracts.models import Anchor, Contract, ContractTemplate, Customer, shared_commit_keys
 from contracts.refusals import refusal_of_faults, refusal_of_model
 from contracts.renewing import renewed
 from contracts.templates import contract_of
@@ -85,7 +85,7 @@ def renew(
         try:
             if changes:
                 read = parse_changes(changes, old.zone)
-                deal = amended(deal, read, start, catalog_of(old.rate_card))
+                deal = amended(deal, read, start, catalog_of(old.rate_card, shared_commit_keys(old.customer)))
                 net_days = old.net_days if read.net_days is None else read.net_days
         except DealError as error:
             raise refusal_of_faults(error.faults) from error
@@ -149,7 +149,7 @@ def _document(
         raise RuleError(message, code="unknown", path="timezone") from error
     try:
         written = {**named, **contract_of(template.document, starting_at, zone), **fields}
-        return parse_contract(written, zone, catalog_of(template.rate_card))
+        return parse_contract(written, zone, catalog_of(template.rate_card, shared_commit_keys(customer)))
     except DealError as error:
         raise refusal_of_faults(error.faults) from error
 

@@ -70,7 +70,7 @@ class Terms:
             currency=contract.currency,
             period=period,
             products=self._sold[contract.pk],
-            rates=self._rates[contract.rate_card_id],
+            rates=self._rates_told_apart(contract, deal),
             usage=(),
             deal=deal,
             calendar=contract.calendar,
@@ -99,11 +99,12 @@ class Terms:
     ) -> list["Asked"]:
         """What to ask the meters for a statement, numbered from `first_key`; `until`: for what had accrued by then."""
         asked: list[Asked] = []
-        where = tuple(sorted(inputs.deal.usage_filter.items()))
+        wanted = sorted(inputs.deal.usage_filter.items())
         for product in inputs.products:
             meter = self._rows[product.key].meter
             if meter is None:
                 continue
+            where = tuple(pair for pair in wanted if pair[0] in meter.group_by)
             slices = cut(inputs.period, slice_instants(inputs, product))
             for part, whole in measured_periods(product.aggregation, slices):
                 measured = whole if until is None else accrued_part(product.aggregation, whole, until)
@@ -119,6 +120,17 @@ class Terms:
                 )
                 asked.append(Asked(product, part, request, _by_event(product, inputs)))
         return asked
+
+    def _rates_told_apart(self, contract: Contract, deal: Deal) -> Mapping[str, Sequence[Rate]]:
+        """The card's rates. Usage that a meter cannot split as the contract's filter says stays without a price: it
+        stands on the draft as such, as the rate came after the contract.
+        """
+        rates = self._rates[contract.rate_card_id]
+        if not deal.usage_filter:
+            return rates
+        meters = {key: self._rows[key].meter for key in rates}
+        lost = {key for key, meter in meters.items() if meter and not deal.usage_filter.keys() <= {*meter.group_by}}
+        return {key: () if key in lost else found for key, found in rates.items()}
 
     def _products_of(self, contract: Contract) -> tuple[ProductTerms, ...]:
         """The products a contract can bill: those with a rate on its card, and those its deal names."""

@@ -21,7 +21,7 @@ from catalog.models import RateCard
 from contracts.catalog_terms import catalog_of
 from contracts.deal import ContractDocument
 from contracts.deal_format import DealError, Fault, parse_contract
-from contracts.models import Contract, Customer, CustomerKey
+from contracts.models import Contract, Customer, CustomerKey, shared_commit_keys
 from contracts.refusals import refusal_of_faults
 from contracts.sign_up import contract_from
 from invoicing.billing_file.contract_side import CONTRACT_NAMES
@@ -90,7 +90,8 @@ def draft_contract(written: Mapping[str, Any]) -> Contract:
     ]
     try:
         zone = ZoneInfo(customer.timezone if customer else "UTC")
-        document: ContractDocument = parse_contract(written, zone, catalog_of(card) if card else None)
+        shared = shared_commit_keys(customer) if customer else frozenset[str]()
+        document: ContractDocument = parse_contract(written, zone, catalog_of(card, shared) if card else None)
         if missing or customer is None or card is None:
             raise DealError(missing)
     except DealError as error:

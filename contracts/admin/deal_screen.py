@@ -12,7 +12,7 @@ from contracts.deal import Deal
 from contracts.deal_field import deal_text, faults_by_path, suggestions
 from contracts.deal_format import DealError, deal_as_dict, parse_deal
 from contracts.deal_words import deal_form
-from contracts.models import Amendment, Contract, ContractTemplate, Standing
+from contracts.models import Amendment, Contract, ContractTemplate, Standing, shared_commit_keys
 from contracts.templates import contract_of
 from meters.periods import local_midnight
 
@@ -24,7 +24,11 @@ def deal_screen(form: ModelForm[Contract], contract: Contract | None, *, read_on
     text = form["deal"].value() if not read_only else deal_text(contract.deal, contract.zone) if contract else "{}"
     return {
         "form": deal_form(),
-        "suggestions": suggestions(contract.rate_card if contract else None),
+        "suggestions": {
+            **suggestions(contract.rate_card if contract else None),
+            # The customer's own, beside those of the deal as it is typed.
+            "commits": sorted(shared_commit_keys(contract.customer)) if contract else [],
+        },
         "text": text or "{}",
         "faults": faults_by_path(DealError(getattr(form, "deal_faults", ()))),
         "read_only": read_only,

@@ -10,6 +10,7 @@ from contracts.models.customers import (
     TaxTreatment,
     below,
     lock_families,
+    shared_commit_keys,
     timezone_name,
 )
 from contracts.models.ledger import LedgerEntry
@@ -36,5 +37,6 @@ __all__ = [
     "below",
     "guardrails_in",
     "lock_families",
+    "shared_commit_keys",
     "timezone_name",
 ]

@@ -16,8 +16,8 @@ from billing_project.history import tracked
 from catalog.models import RateCard, TimestampRange, currency_code
 from contracts.catalog_terms import catalog_of
 from contracts.deal import NOTHING_AGREED, Deal
-from contracts.deal_format import DealError, deal_as_dict, parse_deal
-from contracts.models.customers import Customer, Families, below, timezone_name
+from contracts.deal_format import Catalog, DealError, deal_as_dict, parse_deal
+from contracts.models.customers import Customer, Families, below, shared_commit_keys, timezone_name
 from contracts.proration import Calendar
 from contracts.shared_terms import billed_by
 from meters.periods import CALENDAR_ANCHOR
@@ -209,9 +209,12 @@ class Contract(models.Model):
         if not self.deal or not self.rate_card_id or not self.timezone:
             return
         try:
-            self.deal = deal_as_dict(parse_deal(self.deal, self.zone, catalog_of(self.rate_card)))
+            self.deal = deal_as_dict(parse_deal(self.deal, self.zone, self._catalog()))
         except DealError as error:
             raise ValidationError({"deal": [str(fault) for fault in error.faults]}) from error
+
+    def _catalog(self) -> Catalog:
+        return catalog_of(self.rate_card, shared_commit_keys(self.customer) if self.customer_id else frozenset())
 
     def _clean_overlap(self) -> None:
         if not self.customer_id or not self.starting_at or not self.bills_all_usage:

@@ -227,6 +227,12 @@ class Families:
         return next((each for each in line if each.payer == Payer.SELF), line[-1])
 
 
+def shared_commit_keys(customer: Customer) -> frozenset[str]:
+    """The commits that a customer and all above it share."""
+    line = Families([customer]).line(customer.pk) if customer.pk else []
+    return frozenset(commit.key for each in line for commit in each.shared_funds.commits)
+
+
 def below(customers: Iterable[int]) -> set[int]:
     """The customers and all who stand below them."""
     wanted = list(customers)

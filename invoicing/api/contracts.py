@@ -1,5 +1,6 @@
 """Contracts: list, read, make; seats and credits by date."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from catalog.documents import write
 from catalog.written import written_instant
 from contracts.amendments import amend, change_quantity, end_early, grant_credit
 from contracts.approval import settle
+from contracts.granting import grant_shared_credit
 from contracts.models import Amendment, Contract, ContractTemplate, Customer, Standing
 from contracts.sign_up import renew, sign_up
 from contracts.written import written_contract
@@ -23,9 +25,16 @@ from invoicing.api import examples
 from invoicing.api.body import members
 from invoicing.api.docs import listed, read, ref, written
 from invoicing.api.rows import OneView, RowsView
-from invoicing.api.shapes import AmendEntry, EndEntry, GrantEntry, QuantityEntry, RenewEntry, SignUpEntry
+from invoicing.api.shapes import (
+    AmendEntry,
+    CustomerGrantEntry,
+    EndEntry,
+    GrantEntry,
+    QuantityEntry,
+    RenewEntry,
+    SignUpEntry,
+)
 from invoicing.api.writing import UTC, contract_of, create, customer_of, read_body
-from invoicing.live import in_force
 
 
 class ContractFilter(filters.FilterSet):  # type: ignore[misc]
@@ -198,7 +207,7 @@ class ContractCreditsView(OneView):
     )
     @once
     def post(self, request: Request, key: str) -> Response:
-        return _granted(request, contract_of(key))
+        return _granted(contract_of(key), members(request))
 
 
 class CustomerCreditsView(OneView):
@@ -206,34 +215,51 @@ class CustomerCreditsView(OneView):
         "grant_customer_credit",
         "customers",
         "Grant a credit to a customer",
-        ref("GrantEntry"),
-        {"Goodwill": {"key": "sorry-again", "amount": "25"}},
-        ref("Amended"),
-        examples.GRANT_SHOWN,
+        ref("CustomerGrantEntry"),
+        {"Goodwill": examples.SHARED_GRANT, "For one contract": examples.GRANT_BY_CUSTOMER},
+        {"anyOf": [ref("Granted"), ref("Amended")]},
+        examples.SHARED_GRANT_SHOWN,
         status=201,
-        description=f"{GRANT} Of the customer's contract in force; `contract` names it where there are several.",
+        description=f"{GRANT} The customer's contracts share it, future ones and those of customers below it too. With "
+        "`contract` it is that contract's own, as if granted there. A shared credit beyond the guardrails is refused: "
+        "one of a contract waits for a second person.",
     )
     @once
     def post(self, request: Request, key: str) -> Response:
-        return _granted(request, _the_contract(customer_of(key), members(request).get("contract")))
+        customer, body = customer_of(key), members(request)
+        if body.get("contract") is not None:
+            return _granted(_the_contract(customer, str(body["contract"])), _for_contract(body))
+        given = read_body(CustomerGrantEntry, body, ZoneInfo(customer.timezone))
+        made = grant_shared_credit(
+            customer, given.key, given.amount, None, **_terms(given), currency=given.currency, contracts=given.contracts
+        )
+        return Response({"customer": customer.key, "credit": write(made)}, status=201)
 
 
-def _granted(request: Request, contract: Contract) -> Response:
-    given = read_body(GrantEntry, members(request), contract.zone)
-    made = grant_credit(
-        contract,
-        given.key,
-        given.amount,
-        None,
-        starting_at=given.starting_at or timezone.now(),
-        ending_before=given.ending_before,
-        reason=given.reason,
-        name=given.name,
-        priority=given.priority,
-        scope=write(given.scope),
-        unit=given.unit,
-    )
-    return _amended(made, status=201)
+def _granted(contract: Contract, body: Mapping[str, Any]) -> Response:
+    given = read_body(GrantEntry, body, contract.zone)
+    return _amended(grant_credit(contract, given.key, given.amount, None, **_terms(given)), status=201)
+
+
+def _terms(given: GrantEntry) -> dict[str, Any]:
+    return {
+        "starting_at": given.starting_at or timezone.now(),
+        "ending_before": given.ending_before,
+        "reason": given.reason,
+        "name": given.name,
+        "priority": given.priority,
+        "scope": write(given.scope),
+        "unit": given.unit,
+    }
+
+
+def _for_contract(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a credit that is a contract's own: who shares it is no question then."""
+    for name in ("contracts", "currency"):
+        if body.get(name):
+            message = f"Leave out {name}, or contract: a contract's own credit is shared with none."
+            raise RuleError(message, code="contradiction", path=name)
+    return {name: value for name, value in body.items() if name not in ("contract", "contracts", "currency")}
 
 
 def _amended(made: Amendment, status: int = 200) -> Response:
@@ -248,15 +274,12 @@ def _amended(made: Amendment, status: int = 200) -> Response:
     return Response({"amendment": shown, "contract": shown_contract(contract_of(made.contract.key))}, status=status)
 
 
-def _the_contract(customer: Customer, key: str | None) -> Contract:
-    """The customer's contract of this key, or the one in force. ConflictError where that is not one."""
-    contracts = list(customer.contracts.select_related("customer", "rate_card"))
-    found = [each for each in contracts if each.key == key] if key else in_force(contracts, timezone.now())
-    if len(found) != 1:
-        names = ", ".join(sorted(each.key for each in found)) or "none"
-        message = f"The customer has no contract {key}." if key else f"Name the contract; in force: {names}."
-        raise ConflictError(message, code="contract", path="contract")
-    return found[0]
+def _the_contract(customer: Customer, key: str) -> Contract:
+    """The customer's contract of this key. Raises ConflictError."""
+    found = customer.contracts.select_related("customer", "rate_card").filter(key=key).first()
+    if found is None:
+        raise ConflictError(f"The customer has no contract {key}.", code="contract", path="contract")
+    return found
 
 
 class TemplatesView(RowsView[ContractTemplate]):

@@ -137,6 +137,16 @@ GRANT: dict[str, Any] = {
     "ending_before": "2027-05-01",
     "reason": "Two hours without service.",
 }
+SHARED_GRANT: dict[str, Any] = {"key": "sorry-again", "amount": "25", "starting_at": "2027-02-01"}
+SHARED_GRANT_SHOWN: dict[str, Any] = {
+    "customer": "acme",
+    "credit": {
+        "key": "sorry-again",
+        "access": [{"amount": "25", "starting_at": "2027-01-31T23:00:00+00:00"}],
+        "currency": "USD",
+    },
+}
+GRANT_BY_CUSTOMER: dict[str, Any] = {"key": "sorry-third", "amount": "25", "contract": "acme-2026"}
 GRANT_SHOWN: dict[str, Any] = {
     "amendment": {**AMENDMENT, "effective_at": "2027-01-31T23:00:00+00:00", "reason": "Two hours without service."},
     "contract": {

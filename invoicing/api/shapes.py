@@ -9,6 +9,7 @@ from catalog.documents import Document
 from catalog.prices import WrittenPrice
 from contracts.amending import Changes
 from contracts.deal import EVERYTHING, Billing, ContractDocument, Deal, Instant, Key, Scope
+from contracts.shared_terms import SharedCredit
 from invoicing.billing_file.schema import CustomerEntry, EventEntry, ProductEntry, RateCardEntry, RateEntry
 
 Amount = Annotated[str, Meta(description="Exact, as text, in major units.")]
@@ -281,7 +282,7 @@ class QuantityEntry(Document, frozen=True, kw_only=True):
 
 
 class GrantEntry(Document, frozen=True, kw_only=True):
-    """A credit that can be used from an instant on (none: now). `contract` is for customers with several in force."""
+    """A credit that can be used from an instant on (none: now)."""
 
     key: Key
     amount: Decimal
@@ -291,8 +292,24 @@ class GrantEntry(Document, frozen=True, kw_only=True):
     priority: Annotated[int, Meta(ge=0, le=1_000_000)] = 100
     scope: Scope = EVERYTHING
     unit: str = ""
-    contract: Key | None = None
     reason: str = ""
+
+
+class CustomerGrantEntry(GrantEntry, frozen=True, kw_only=True):
+    """A credit that the customer's contracts share, and those of customers below it: all in `currency` (which may be
+    left out where there is one), or those named in `contracts`. `contract` gives it to that contract instead.
+    """
+
+    contracts: tuple[Key, ...] = ()
+    currency: str = ""
+    contract: Key | None = None
+
+
+class Granted(Struct, kw_only=True):
+    """The credit as the customer's contracts share it."""
+
+    customer: str
+    credit: SharedCredit
 
 
 class SignUpEntry(Deal, frozen=True, kw_only=True):
@@ -371,6 +388,8 @@ DOCUMENTED: tuple[Any, ...] = (
     EndEntry,
     QuantityEntry,
     GrantEntry,
+    CustomerGrantEntry,
+    Granted,
     SignUpEntry,
     TemplateShown,
     PreviewEntry,

@@ -1,12 +1,11 @@
 """Customers and contracts of a billing file."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from catalog.models import Rate, RateCard
+from catalog.models import RateCard
 from contracts.billing_periods import redraw_periods
 from contracts.catalog_terms import catalog_of
 from contracts.deal import ContractDocument
@@ -21,6 +20,7 @@ from contracts.models import (
     CustomerKey,
     Standing,
     all_guardrails,
+    shared_commit_keys,
 )
 from contracts.shared_terms import funds_as_dict
 from contracts.sharing import settle
@@ -167,8 +167,6 @@ def apply_contracts(entries: Sequence[Placed[ContractDocument]], now: datetime) 
     customers = {row.key: row for row in Customer.objects.filter(key__in={each.entry.customer for each in entries})}
     cards = {row.key: row for row in RateCard.objects.filter(key__in={each.entry.rate_card for each in entries})}
     catalogs = {card.key: catalog_of(card) for card in cards.values()}
-    filtered = any(each.entry.usage_filter for each in entries)
-    splits = _splits(cards.values()) if filtered else {}
     templates = _templates(entries)
     guardrails = all_guardrails()
     steps: dict[str, Step] = {}
@@ -185,7 +183,6 @@ def apply_contracts(entries: Sequence[Placed[ContractDocument]], now: datetime) 
             around = _Around(customer, card, catalogs[card.key], old, template, guardrails(card.currency))
             made, wrong = _apply_one(row, each, around, now)
             known |= {row.key: row} if made else {}
-            wrong += _unfilterable(each, splits.get(card.key, {}))
             if made:
                 steps[each.path] = made
         faults += wrong
@@ -212,24 +209,6 @@ def _templates(entries: Sequence[Placed[ContractDocument]]) -> dict[str, Contrac
     return {row.key: row for row in ContractTemplate.objects.filter(key__in=named)} if named else {}
 
 
-def _splits(cards: Iterable[RateCard]) -> dict[str, dict[str, list[str]]]:
-    """By card, what the meters of its products split usage by."""
-    rows = Rate.objects.filter(rate_card__in=list(cards), product__meter__isnull=False)
-    splits: dict[str, dict[str, list[str]]] = defaultdict(dict)
-    for card, meter, keys in rows.values_list("rate_card__key", "product__meter__key", "product__meter__group_by"):
-        splits[card][meter] = keys
-    return splits
-
-
-def _unfilterable(each: Placed[ContractDocument], splits: Mapping[str, Sequence[str]]) -> Iterator[Fault]:
-    for key in each.entry.usage_filter:
-        for meter, keys in sorted(splits.items()):
-            if key not in keys:
-                message = f"meter {meter} does not split usage by {key}"
-                yield Fault(f"{each.path}.usage_filter.{key}", "group", message)
-                break
-
-
 @dataclass(frozen=True, slots=True)
 class _Around:
     """What a contract refers to, and how far it may go."""
@@ -247,7 +226,7 @@ def _apply_one(
 ) -> tuple[Step | None, list[Fault]]:
     entry, path, customer = each.entry, each.path, around.customer
     is_new = row.pk is None
-    faults = placed(path, faults_of(entry, around.catalog))
+    faults = placed(path, faults_of(entry, replace(around.catalog, shared_commits=shared_commit_keys(customer))))
     if not is_new and row.customer_id != customer.pk:
         faults.append(Fault(f"{path}.customer", "frozen", f"the contract is {row.customer.key}'s and stays so"))
     anchor, anchor_date = _anchor(entry.billing.anchor)

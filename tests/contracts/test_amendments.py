@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from billing_project.errors import ConflictError, RuleError
 from contracts.amending import amended, cut_short, parse_changes
 from contracts.amendments import amend, change_quantity, end_early, grant_credit, keep_going
-from contracts.deal_format import DealError, deal_as_dict, parse_deal
+from contracts.deal import NOTHING_AGREED
+from contracts.deal_format import Catalog, DealError, deal_as_dict, parse_deal
 from contracts.models import Amendment, Contract
 from contracts.renewing import renewed
 from contracts.sign_up import renew
@@ -95,8 +96,20 @@ class TestChanges:
         late = {"key": "late", "access": [{"amount": "1", "starting_at": "2026-08-01"}]}
         only_late = {"kind": "multiplier", "multiplier": "0.1", "for_commits": ["late"]}
         both = {"kind": "multiplier", "multiplier": "0.2", "for_commits": ["y1", "late"]}
-        deal = after({"end": {"commits": ["late"]}}, commits=[*DEAL["commits"], late], overrides=[only_late, both])
-        assert [each["for_commits"] for each in deal["overrides"]] == [["y1"]]
+        pooled = {"kind": "multiplier", "multiplier": "0.3", "for_commits": ["pool", "late"]}
+        commits, overrides = [*DEAL["commits"], late], [only_late, both, pooled]
+        deal = after({"end": {"commits": ["late"]}}, commits=commits, overrides=overrides)
+        # `pool` is no commit of the contract but one the customer shares: it goes on.
+        assert [each["for_commits"] for each in deal["overrides"]] == [["y1"], ["pool"]]
+
+    def test_an_override_of_no_commit_there_is_refused_by_path(self) -> None:
+        override = {"kind": "multiplier", "multiplier": "1", "for_commits": ["pool"]}
+        changes = parse_changes({"add": {"overrides": [override]}}, UTC_ZONE)
+        with pytest.raises(DealError) as caught:
+            amended(NOTHING_AGREED, changes, day(1, 4), Catalog({}))
+        assert [each.path for each in caught.value.faults] == ["add.overrides[0].for_commits[0]"]
+        shared = Catalog({}, shared_commits=frozenset({"pool"}))
+        assert amended(NOTHING_AGREED, changes, day(1, 4), shared).overrides[0].for_commits == ("pool",)
 
     def test_a_quantity_from_an_instant_on(self) -> None:
         changes = {"quantities": [{"subscription": "seats", "quantity": "8"},
@@ -123,8 +136,6 @@ class TestChanges:
             ({"add": {"charges": [{"key": "a", "product": "fee", **EARLY}]}}, "add.charges[0].at"),
             ({"add": {"discounts": [{"percent": 1, "ending_before": "2026-02-01"}]}}, "add.discounts[0].ending_before"),
             ({"add": {"credits": [{"key": "y1", "access": [{"amount": 1}]}]}}, "add.credits[0].key"),
-            ({"add": {"overrides": [{"kind": "multiplier", "multiplier": "1", "for_commits": ["no"]}]}},
-             "add.overrides[0].for_commits[0]"),
             ({"add": {"overrides": [{"kind": "multiplier"}]}}, "add.overrides[0].multiplier"),
             ({"add": {"spend_threshold": {}}}, "add.spend_threshold"),
             ({"end": {"overrides": [2]}}, "end.overrides[0]"),

@@ -189,3 +189,24 @@ def test_the_schema_comes_from_the_same_definitions() -> None:
 
 def test_numbers_may_be_numbers() -> None:
     assert parse_deal({"minimums": [{"amount": D("87.5")}]}, ZONE).minimums[0].amount == D("87.5")
+
+
+@pytest.mark.parametrize(
+    ("priced", "deal", "wrong"),
+    [
+        ({"tokens"}, {}, ["usage_filter.region"]),
+        (set(), {}, []),
+        (set(), {"overrides": [EVERYTHING["overrides"][1]]}, ["usage_filter.region"]),
+    ],
+)
+def test_a_usage_filter_needs_every_priced_meter_to_split_by_its_keys(
+    priced: set[str], deal: dict[str, Any], wrong: list[str]
+) -> None:
+    catalog = Catalog(CATALOG.products, meters={"m": ["model"]}, priced=frozenset(priced))
+    written = {"usage_filter": {"region": ["eu"], "model": ["gpt-4o"]} if priced else {"region": ["eu"]}, **deal}
+    try:
+        parse_deal(written, BERLIN, catalog)
+        found = []
+    except DealError as error:
+        found = [each.path for each in error.faults]
+    assert found == wrong

@@ -95,7 +95,7 @@ def refusal(answer: Any, status: int) -> list[tuple[str, str]]:
         ),
         ("contracts/acme-2026/end", {}, 422, ("at", "missing")),
         ("contracts/acme-2026/renew", {"key": "next"}, 422, ("contract", "open")),
-        ("customers/acme/credits", {"key": "y1", "amount": "5"}, 422, ("add.credits[0].key", "repeated")),
+        ("contracts/acme-2026/credits", {"key": "y1", "amount": "5"}, 422, ("add.credits[0].key", "repeated")),
         ("customers/acme/credits", {"key": "c", "amount": "5", "contract": "gone"}, 409, ("contract", "contract")),
         ("customers/acme/aliases", {"aliases": []}, 422, ("keys", "required")),
         ("preview", {}, 422, ("contract", "missing")),

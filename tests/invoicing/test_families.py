@@ -254,3 +254,32 @@ def test_the_customers_page_shows_who_stands_below_and_what_is_shared(finance: U
     shown = reverse("admin:invoicing_invoice_change", args=[Invoice.objects.order_by("pk")[0].pk])
     page = client.get(shown).content.decode()
     assert f'<a class="text-link" href="{reverse("admin:contracts_customer_change", args=[group.pk])}">' in page
+
+
+@pytest.mark.django_db
+def test_an_override_may_hold_only_while_a_shared_commit_pays(finance: User) -> None:
+    family(100, amount="60")
+    contract = Contract.objects.get(key="contract-0")
+    override = {"kind": "multiplier", "multiplier": "0.5", "for_commits": ["pool"]}
+    contract.deal = {"overrides": [override]}
+    contract.full_clean()
+    contract.save()
+    (invoice,) = invoices()
+    # 60 pays for 120 at half the rate: all 100 units are covered by 50.
+    assert (invoice.subtotal.amount, invoice.credits_applied, invoice.total.amount) == (50, 50, 0)
+    contract.deal = {"overrides": [{**override, "for_commits": ["other"]}]}
+    with pytest.raises(ValidationError, match="other is no commit of the contract, nor one that its customer shares"):
+        contract.full_clean()
+
+
+@pytest.mark.django_db
+def test_usage_that_a_late_rates_meter_cannot_split_has_no_price_and_stops_nobody() -> None:
+    family(10)
+    contract = Contract.objects.get(key="contract-0")
+    contract.deal = {"usage_filter": {"region": ["eu"]}}
+    with pytest.raises(ValidationError, match="does not split usage by region"):
+        contract.full_clean()
+    contract.save()
+    (invoice,) = invoices()
+    assert invoice.total.amount == 0
+    assert [each["quantity"] for each in invoice.unrated] == ["10"]

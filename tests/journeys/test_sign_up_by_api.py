@@ -105,4 +105,6 @@ def test_sign_up_by_api() -> None:
     again = post("contracts/nova-1/subscriptions/seats/quantity", seats, "seats", 200)
     assert again == changed
     granted = post("customers/nova/credits", {"key": "welcome", "amount": "25"})
-    assert granted["contract"]["credits"][1]["key"] == "welcome"
+    assert granted["credit"]["key"] == "welcome"
+    balances = {each["balance"]: each["contract"] for each in get("customers/nova/balances")["data"]}
+    assert balances["welcome"] is None

@@ -344,7 +344,8 @@
     suggested(name) {
       const own = this.description.own_terms?.[name];
       if (!own) return this.suggestions[name] ?? [];
-      return own.flatMap((part) => this.value[part] ?? []).map((each) => each.key).filter(Boolean);
+      const keys = own.flatMap((part) => this.value[part] ?? []).map((each) => each.key).filter(Boolean);
+      return [...keys, ...(this.suggestions[name] ?? [])];
     }
 
     listFor(name) {

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import Error
 from django.utils import timezone
 
+from billing_project.unreachable import why_unreachable
 from invoicing.billing_file.applying import apply_entries
 from invoicing.billing_file.faults import Fault, FileError
 from invoicing.billing_file.parsing import Entries, parse
@@ -31,6 +33,11 @@ class Command(BaseCommand):
         except FileError as error:
             faults = "\n".join(f"  {fault}" for fault in error.faults)
             raise CommandError(f"Nothing was applied:\n{faults}") from None
+        except Error as error:
+            reason = why_unreachable(error)
+            if reason is None:
+                raise
+            raise CommandError(f"Nothing was applied: {reason}") from None
         for line in plan_lines(steps):
             self.stdout.write(line)
         self.stdout.write(f"Dry run, nothing changed. {summary(steps)}" if options["dry_run"] else summary(steps))

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import Error
 from django.utils import timezone
 
 from billing_project.errors import RuleError
+from billing_project.unreachable import why_unreachable
 from invoicing.billing_file.scenarios import read_scenarios, simulate
 from invoicing.billing_file.text import result_lines
 
@@ -37,8 +39,13 @@ class Command(BaseCommand):
                 results.append(result)
                 if not options["json"]:
                     self.stdout.write("\n".join([*([""] if len(results) > 1 else []), *result_lines(result)]))
-        except RuleError as error:
-            raise CommandError(error.message) from None
+        except (RuleError, Error) as error:
+            code, message = _refusal(error)
+            if options["json"]:
+                reason = {"code": code, "message": message, "path": ""}
+                missing = [{"name": each.name, "error": reason} for each in scenarios[len(results) :]]
+                self.stdout.write(json.dumps({"results": results + missing}, ensure_ascii=False))
+            raise CommandError(message) from None
         except KeyboardInterrupt:
             raise CommandError("Stopped; nothing is left behind.", returncode=STOPPED) from None
         if options["json"]:
@@ -46,3 +53,13 @@ class Command(BaseCommand):
         failed = sum("error" in each for each in results)
         if failed:
             raise CommandError(f"{failed} of {len(results)} scenarios failed.")
+
+
+def _refusal(error: RuleError | Error) -> tuple[str, str]:
+    """Code and sentence of what keeps every scenario from running."""
+    if isinstance(error, RuleError):
+        return error.problems[0].code, error.message
+    reason = why_unreachable(error)
+    if reason is None:
+        raise error
+    return "unreachable", reason
