@@ -35,6 +35,7 @@ FOUNDATION = {
     "rows",
     "scratch",
     "side_by_side",
+    "unreachable",
 }
 ROOF = {"asgi", "demo", "management", "settings", "urls", "wsgi"}
 MUST_BE_PURE = {
