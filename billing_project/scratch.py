@@ -19,7 +19,7 @@ from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections, transaction
 from django.db.migrations.loader import MigrationLoader
-from django.db.utils import DatabaseError
+from django.db.utils import DatabaseError, OperationalError
 from psycopg import errors, sql
 
 from billing_project.errors import RuleError
@@ -74,8 +74,8 @@ def scratch_database() -> Iterator[Scratch]:
     """Work in a scratch database; it is dropped at the end, after errors and Ctrl-C too. Raises RuleError where the
     database's user may not make one.
     """
-    maker = _beside(connections[ALIAS])
-    name = f"{_prefix(maker)}_scratch_{int(time.time()):x}_{secrets.token_hex(3)}"
+    maker = maker_of_databases()
+    name = f"{_prefix()}_scratch_{int(time.time()):x}_{secrets.token_hex(3)}"
     try:
         _drop_leftovers(maker)
         template = _template(maker)
@@ -94,6 +94,22 @@ def _beside(connection: Any) -> Any:
     copy = connection.copy()
     copy.settings_dict["OPTIONS"].pop("pool", None)  # pools are kept by alias
     return copy
+
+
+def maker_of_databases() -> Any:
+    """A connection that can make databases: to the real one, or where that was not made yet, to the server's own.
+    Raises RuleError when no server answers.
+    """
+    maker = _beside(connections[ALIAS])
+    for name in (maker.settings_dict["NAME"], "postgres"):
+        maker.settings_dict["NAME"] = name
+        try:
+            maker.ensure_connection()
+        except OperationalError as error:
+            refused = " ".join(str(error).split())
+        else:
+            return maker
+    raise RuleError(f"A simulation needs a PostgreSQL server: {refused}", code="no_database")
 
 
 @contextmanager
@@ -115,7 +131,7 @@ def _connected_to(maker: Any, name: str) -> Iterator[None]:
 
 def _template(maker: Any) -> str:
     """The name of the template for these migrations, made if it is not there; those of other migrations go."""
-    prefix = _prefix(maker)
+    prefix = _prefix()
     name = f"{prefix}_template_{_fingerprint()}"
     with maker.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [lock_number("template", name)])
@@ -135,8 +151,9 @@ def _template(maker: Any) -> str:
     return name
 
 
-def _prefix(maker: Any) -> str:
-    main = maker.settings_dict["NAME"]
+def _prefix() -> str:
+    """Of the real database's name: two of them on one server keep out of each other's way."""
+    main = connections[ALIAS].settings_dict["NAME"]
     return f"{main[:24]}_{hashlib.sha256(main.encode()).hexdigest()[:4]}"
 
 
@@ -160,7 +177,7 @@ def _databases(maker: Any, prefix: str) -> list[str]:
 
 def _drop_leftovers(maker: Any) -> None:
     """Scratch databases of processes that were killed."""
-    prefix = f"{_prefix(maker)}_scratch_"
+    prefix = f"{_prefix()}_scratch_"
     for name in _databases(maker, prefix):
         made_at = int(name.removeprefix(prefix).partition("_")[0], 16)
         if made_at < time.time() - DAY:

@@ -18,6 +18,8 @@ from billing_project.decimals import plain
 T = TypeVar("T")
 LARGEST = 60  # decimal exponents beyond this are typing errors, and would make sums slow
 PLACE = re.compile(r" - at `\$\.?(?P<path>.*)`$", re.DOTALL)
+ANY_KEY = "[...]"
+STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 NAMED = re.compile(r"Object (?:missing required|contains unknown) field `(?P<field>.*)`$", re.DOTALL)
 FIELD = re.compile(r"(?P<field>[a-z_]+(\[\d+\])?(\.[a-z_]+)?): (?P<message>.*)$", re.DOTALL)
 
@@ -65,7 +67,7 @@ def read(kind: Any, written: object, path: str = "") -> Any:
     try:
         return msgspec.convert(written, kind)
     except msgspec.ValidationError as error:
-        raise _located(str(error), path) from error
+        raise _located(_with_key(str(error), kind, written), path) from error
     except ArithmeticError as error:  # a Decimal that msgspec lets through to arithmetic: NaN
         raise DocumentError(path, "holds something that is not a finite number", "number") from error
 
@@ -117,6 +119,39 @@ def _numbers(written: object, path: str) -> Iterator[tuple[str, object]]:
             yield from _numbers(value, f"{path}[{index}]")
     elif not isinstance(written, str | int | Decimal | datetime | None):
         yield path, written
+
+
+def _with_key(text: str, kind: Any, written: object) -> str:
+    """The same error with the key that is at fault, where msgspec only says that one of an object's is."""
+    place = PLACE.search(text)
+    if place is None or ANY_KEY not in place["path"]:
+        return text
+    before, _, after = place["path"].partition(ANY_KEY)
+    holder = written
+    for name, index in STEP.findall(before):
+        holder = holder[name] if name else holder[int(index)]  # type: ignore[index]
+    for key in list(holder):  # type: ignore[call-overload]
+        try:
+            msgspec.convert(_only(written, before, key), kind)
+        except msgspec.ValidationError as error:
+            if str(error) == text:
+                return text[: place.start("path")] + f"{before}.{key}{after}" + text[place.end("path") :]
+    return text
+
+
+def _only(written: Any, before: str, key: str) -> Any:
+    """A document with one key alone in the object at a path."""
+    steps = [name or int(index) for name, index in STEP.findall(before)]
+
+    def without(part: Any, rest: list[str | int]) -> Any:
+        if not rest:
+            return {key: part[key]}
+        changed = without(part[rest[0]], rest[1:])
+        if isinstance(part, Mapping):
+            return {**part, rest[0]: changed}
+        return [changed if index == rest[0] else each for index, each in enumerate(part)]
+
+    return without(written, steps)
 
 
 def _located(text: str, path: str) -> DocumentError:

@@ -137,11 +137,13 @@ class Product(models.Model):
 
 
 class PricingUnit(Document, frozen=True):
-    """A unit prices may be in instead of the card's currency, and what one costs in that, while it lasts."""
+    """A unit prices may be in instead of the card's currency, and what one costs in that, while it lasts. Without a
+    rate only balances in the unit can pay.
+    """
 
     above_zero: ClassVar[frozenset[str]] = frozenset({"rate"})
     key: str
-    rate: Decimal
+    rate: Decimal | None = None
     starting_at: datetime | None = None
     ending_before: datetime | None = None
 

@@ -168,6 +168,12 @@ def looks_at_each_event(price: Price) -> bool:
     return bounded or bool(inner.free_events or inner.free_amount)
 
 
+def charges_without_value(price: Price) -> bool:
+    """Whether an event costs something even if its value is zero."""
+    inner = price.price if isinstance(price, Tiered) else price
+    return isinstance(inner, Percentage) and bool(inner.fixed_amount or inner.minimum_per_event)
+
+
 # What a multiplier multiplies. Bounds of a line (`minimum`, `maximum`) and free allowances are not prices and stay.
 AMOUNTS = frozenset(
     {"unit_amount", "flat_amount", "amount", "percent", "fixed_amount", "minimum_per_event", "maximum_per_event"}

@@ -18,6 +18,7 @@ from catalog.prices import (
     Flat,
     Graduated,
     GraduatedPercentage,
+    MultiplierTier,
     Package,
     Percentage,
     PercentTier,
@@ -171,11 +172,13 @@ def _event_charges(price: Percentage, rate: Decimal, values: Sequence[Decimal]) 
     charges = []
     running = ZERO
     for number, value in enumerate(values):
-        free = min(value, _free_left(price, number, running))
+        left = _free_left(price, number, running)
         running = add([running, value])
-        if free == value and (price.free_events or price.free_amount):
+        # An event worth nothing is free while the allowance lasts, not after it.
+        if left > 0 and value <= left:
             charges.append(UNUSED)
             continue
+        free = max(min(value, left), ZERO)
         one = _units(subtract(value, free), rate, price.fixed_amount)
         charges.append(TierCharge(one.quantity, rate, price.fixed_amount, _between(price, one.amount)))
     return charges
@@ -198,6 +201,8 @@ def _between(price: Percentage, amount: Decimal) -> Decimal:
 
 def _tiered(price: Tiered, quantity: Decimal, events: Events) -> list[TierCharge]:
     """The inner price's total, band by band of the shares: what the units of a band add to it, times its multiplier."""
+    if isinstance(price.price, Percentage) and looks_at_each_event(price):
+        return [_tiered_events(price.price, price.shares, events.values)]
     charges = []
     floor: Decimal | None = None
     for share in price.shares:
@@ -207,6 +212,36 @@ def _tiered(price: Tiered, quantity: Decimal, events: Events) -> list[TierCharge
         charges += [_times(_less(*pair), share.multiplier) for pair in zip(reached, before, strict=True)]
         floor = max(top, floor or ZERO)
     return charges
+
+
+def _tiered_events(price: Percentage, shares: Sequence[MultiplierTier], values: Sequence[Decimal]) -> TierCharge:
+    """Events priced one by one, each times the multiplier of the band its value falls in; one that crosses a bound
+    times their mean, weighted by its value in each.
+    """
+    rate = as_fraction(price.percent)
+    running = ZERO
+    charges = []
+    for value, one in zip(values, _event_charges(price, rate, values), strict=True):
+        charges.append(_times(one, _mean_multiplier(shares, running, value)))
+        running = add([running, value])
+    return TierCharge(
+        quantity=add(each.quantity for each in charges),
+        unit_amount=rate,
+        flat_amount=add(each.flat_amount for each in charges),
+        amount=add(each.amount for each in charges),
+    )
+
+
+def _mean_multiplier(shares: Sequence[MultiplierTier], start: Decimal, value: Decimal) -> Decimal:
+    top = add([start, value])
+    if value <= 0:
+        return next(share.multiplier for share in shares if share.up_to is None or top <= share.up_to)
+    weighted = []
+    for share in shares:
+        end = top if share.up_to is None else min(top, max(share.up_to, start))
+        weighted.append(multiply(subtract(end, start), share.multiplier))
+        start = end
+    return divide(add(weighted), value)
 
 
 def _times(tier: TierCharge, multiplier: Decimal) -> TierCharge:

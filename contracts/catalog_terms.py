@@ -99,7 +99,8 @@ def units_of(card: RateCard) -> dict[str, list[UnitRate]]:
     """What each pricing unit of a card costs, and when."""
     units: dict[str, list[UnitRate]] = defaultdict(list)
     for unit in card.parsed_units:
-        units[unit.key].append(UnitRate(unit.rate, unit.starting_at, unit.ending_before))
+        if unit.rate is not None:
+            units[unit.key].append(UnitRate(unit.rate, unit.starting_at, unit.ending_before))
     return units
 
 

@@ -15,6 +15,7 @@ from msgspec import Meta
 from catalog.documents import Document
 from catalog.money import ONE
 from catalog.prices import MultiplierTier, WrittenPrice, check_tiers
+from contracts.durations import is_day
 
 Key = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\s\x00]([^\x00]*[^\s\x00])?$")]
 Instant = Annotated[
@@ -91,8 +92,7 @@ class Funds(Document, frozen=True, kw_only=True):
 
 class Commit(Funds, frozen=True, kw_only=True):
     """Money promised. Prepaid: `invoices` bill it, `access` lets it be used. Postpaid: usage is billed normally, and
-    what is missing at the end of a window is billed then (missing to its one `invoices` amount, if there is one, else
-    to the amount accessible).
+    what is missing at a window's end is billed then (to its one `invoices` amount, else to the amount accessible).
 
     While it pays, its rate applies; past it, usage in its scope costs its rate times `overage_multiplier`.
     """
@@ -370,6 +370,10 @@ class Billing(Document, frozen=True):
 
     every: Every = "month"
     anchor: str = "calendar"
+
+    def check(self) -> None:
+        if self.anchor not in ("calendar", "contract") and not is_day(self.anchor):
+            raise ValueError(f"anchor: is {self.anchor!r}; write calendar, contract or a date such as 2026-01-15")
 
 
 class ContractDocument(Deal, frozen=True, kw_only=True):

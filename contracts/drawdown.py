@@ -140,9 +140,11 @@ def _pay_one(payable: Payable, purse: Purse, draws: list[Draw]) -> list[Payable]
         if left <= 0:
             continue
         covered, rest = _cover(rest, balance, left, purse.currency)
-        purse.draw(balance, covered.net)
-        draws.append(_draw(balance, covered))
         parts.append(covered)
+        # At its own price a slice may cost less than nothing (a volume tier reached): nothing is given back for it.
+        if covered.net >= 0:
+            purse.draw(balance, covered.net)
+            draws.append(_draw(balance, covered))
     if rest is not None:
         parts.append(_past(rest, balances, purse))
     return parts

@@ -15,6 +15,15 @@ NAMES = re.compile(r"\?P<[a-z]+>")
 PATTERN = f"^{NAMES.sub('', WRITTEN.pattern)}$"  # as JSON Schema writes it
 
 
+def is_day(text: str) -> bool:
+    """Whether a text is a date, such as 2026-01-15."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Duration:
     """Calendar months and days, then exact seconds."""

@@ -3,7 +3,7 @@
 A minimum counts what was charged after discounts and before credits and commits: usage a commit pays for is spend.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from msgspec.structs import replace
@@ -12,8 +12,9 @@ from catalog.money import add, round_amount, subtract
 from contracts.balances import POSTPAID
 from contracts.deal import Minimum, Scope
 from contracts.drawdown import Purse
-from contracts.lines import Line, Payable
+from contracts.lines import Line
 from contracts.scopes import covers
+from contracts.spend_share import Spend
 from meters.periods import Period
 
 
@@ -22,20 +23,31 @@ def missing(least: Decimal, spent: Decimal, currency: str) -> Decimal:
     return max(subtract(round_amount(least, currency), spent), Decimal(0))
 
 
-def minimum_lines(minimums: Sequence[Minimum], charges: Iterable[Payable], period: Period, currency: str) -> list[Line]:
+def minimum_lines(minimums: Sequence[Minimum], spend: Spend, currency: str) -> list[Line]:
     """A line for each minimum that is missed. Those with a scope come first: what they add counts for the others."""
-    counted = [payable for payable in charges if not payable.line.unit]
+    period = spend.period
     lines: list[Line] = []
     for minimum in sorted(minimums, key=lambda each: each.scope == Scope()):
         if not minimum.holds_at(period.starting_at):
             continue
-        spent = add(payable.net for payable in counted if _is_about(minimum.scope, payable))
+        spent = _spent(minimum.scope, spend, currency)
         if minimum.scope == Scope():
             spent = add([spent, *(line.amount for line in lines)])
         amount = missing(minimum.amount, spent, currency)
         if amount:
             lines.append(_line("minimum", "Minimum", period, amount, f"minimum of {minimum.amount} of the contract"))
     return lines
+
+
+def _spent(scope: Scope, spend: Spend, currency: str) -> Decimal:
+    """What the charges in scope come to. Those in a pricing unit count at its rate, whether they are converted or a
+    balance in that unit pays.
+    """
+    meant = [payable for payable in spend.charges if covers(scope, payable.product, payable.line.group)]
+    in_units = add(spend.amount(payable) for payable in meant if payable.line.unit)
+    converted = add(payable.line.amount_exact for payable in meant if payable.line.kind == "conversion")
+    rest = round_amount(subtract(in_units, converted), currency)
+    return add([rest, *(payable.net for payable in meant if not payable.line.unit)])
 
 
 def true_up_lines(purse: Purse, period: Period, currency: str, contract: str) -> Iterator[Line]:
@@ -55,10 +67,6 @@ def true_up_lines(purse: Purse, period: Period, currency: str, contract: str) ->
                 "true_up", f"True-up of {balance.name}", period, amount, f"commit {balance.key} of the contract"
             )
             yield replace(line, product=balance.key, balance=balance.key, segment=balance.segment)
-
-
-def _is_about(scope: Scope, payable: Payable) -> bool:
-    return covers(scope, payable.product, payable.line.group)
 
 
 def _line(kind: str, name: str, period: Period, amount: Decimal, source: str) -> Line:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from catalog.group_values import Group, group_key, parse_group, parse_key
 from catalog.money import ZERO, add, divide, multiply, subtract
-from catalog.prices import Percentage
+from catalog.prices import Flat, charges_without_value
 from catalog.pricing import NO_EVENTS, Charge, Conversion, Events, charges_without_usage
 from contracts.deal import Override, Overwrite
 from contracts.lines import Line, Payable, Pricing, rounded
@@ -105,6 +105,8 @@ def _parts(rating: Rating, product: ProductTerms, group: Group, rows: Sequence[S
         rate = effective_rate(rates, where, at)
         agreed = agreed_price(product, group, rate, at, rating.overrides)
         parts.append(_Part(row.slice, quantity, Events(events, row.values), rate, agreed))
+    if any(_is_flat(part.agreed) for part in parts):
+        parts = _one_fee(rating, product, group, parts)
     if len(parts) == 1:
         return parts
     edges = (rating.windows or {}).get(product.key, ())
@@ -115,10 +117,29 @@ def _parts(rating: Rating, product: ProductTerms, group: Group, rows: Sequence[S
     return [_joined(list(run)) for _, run in groupby(parts, key=terms)]
 
 
+def _is_flat(agreed: Agreed | None) -> bool:
+    return agreed is not None and isinstance(agreed.price, Flat)
+
+
+def _one_fee(rating: Rating, product: ProductTerms, group: Group, parts: Sequence[_Part]) -> list[_Part]:
+    """A flat price is a recurring fee: one rate for the whole billing period, the first that holds in it."""
+    for where, rate, held in _held(rating, product):
+        if where == priced_by(product, group):
+            agreed = agreed_price(product, group, rate, held.starting_at, rating.overrides)
+            if not _is_flat(agreed):
+                break
+            whole = _joined(parts)
+            return [_Part(_to_the_end(rating, held), whole.quantity, whole.events, rate, agreed)]
+    return list(parts)
+
+
+def _to_the_end(rating: Rating, held: Period) -> Period:
+    return Period(held.starting_at, rating.period.ending_before)
+
+
 def _is_charged(part: _Part) -> bool:
-    """Events of no quantity cost nothing, unless each event has a fee."""
-    fee = part.agreed is not None and isinstance(part.agreed.price, Percentage) and part.agreed.price.fixed_amount
-    return bool(part.quantity or (part.events.count and fee))
+    """Events of no quantity cost nothing, unless each event has a fee or a least amount."""
+    return bool(part.quantity or (part.events.count and part.agreed and charges_without_value(part.agreed.price)))
 
 
 def _joined(parts: Sequence[_Part]) -> _Part:
@@ -208,7 +229,11 @@ def _fees_without_usage(rating: Rating, product: ProductTerms, used: Collection[
         if where in used:
             continue
         agreed = agreed_price(product, parse_key(where), rate, held.starting_at, rating.overrides)
-        if agreed is not None and charges_without_usage(agreed.price):
+        if agreed is None or not charges_without_usage(agreed.price):
+            continue
+        if _is_flat(agreed):
+            last.setdefault(where, (rate, agreed, _to_the_end(rating, held)))
+        elif where not in last or not _is_flat(last[where][1]):
             last[where] = (rate, agreed, held)
     for where, (rate, agreed, held) in sorted(last.items(), key=lambda one: one[0]):
         pricing = Pricing(product, parse_key(where), rate, rating.overrides, agreed, None, ZERO)

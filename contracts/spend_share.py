@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
 
-from catalog.money import ZERO, add, multiply
+from catalog.money import ZERO, add
 from catalog.pricing import charges_without_usage
 from contracts.deal import Override
 from contracts.lines import Payable, Pricing
@@ -18,7 +18,7 @@ from contracts.products import ProductTerms
 from contracts.rating import Unrated, priced_line
 from contracts.scopes import covers
 from contracts.terms import Agreed, Rate, agreed_price, effective_rate
-from contracts.units import UnitRate
+from contracts.units import UnitRate, in_currency
 from meters.periods import Period
 
 
@@ -32,12 +32,8 @@ class Spend:
 
     def amount(self, payable: Payable) -> Decimal:
         """What a charge comes to in the currency; nothing while its pricing unit has no rate."""
-        unit = payable.line.unit
-        if not unit:
-            return payable.net
-        at = payable.line.period.starting_at
-        rate = next((each.rate for each in self.units.get(unit, ()) if each.holds_at(at)), ZERO)
-        return multiply(payable.net, rate)
+        line = payable.line
+        return in_currency(payable.net, line.unit, line.period.starting_at, self.units)
 
 
 def spend_shares(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from catalog.money import add
+from catalog.money import ZERO, add, multiply
 from catalog.prices import PerUnit
 from contracts.lines import Line, Payable, Pricing
 from contracts.products import ProductTerms
@@ -29,6 +29,15 @@ class UnitRate:
         )
 
 
+def in_currency(amount: Decimal, unit: str, at: datetime, units: Mapping[str, Sequence[UnitRate]]) -> Decimal:
+    """What an amount in a pricing unit comes to in the currency at an instant; nothing while the unit has no rate."""
+    return amount if not unit else multiply(amount, rate_at(unit, at, units))
+
+
+def rate_at(unit: str, at: datetime, units: Mapping[str, Sequence[UnitRate]]) -> Decimal:
+    return next((each.rate for each in units.get(unit, ()) if each.holds_at(at)), ZERO)
+
+
 def conversions(
     charges: Iterable[Payable],
     draws: Iterable[Line],
@@ -49,9 +58,11 @@ def conversions(
     unrated: list[Unrated] = []
     for (unit, rate), parts in totals.items():
         total = add(parts)
+        if not total:
+            continue
         if rate is None:
             unrated.append(Unrated(unit, (), period, total))
-        elif total:
+        else:
             held_in = period.overlap(rate.starting_at, rate.ending_before) or period
             converted.append(_conversion(unit, rate, total, held_in, currency))
     return converted, unrated

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from contracts.balances import POSTPAID, Balance, BalanceId
 from contracts.bounds import apply_bounds
-from contracts.deal import NOTHING_AGREED, Deal, Discount
+from contracts.deal import NOTHING_AGREED, Deal, Discount, Overwrite
 from contracts.discounts import apply_discounts
 from contracts.drawdown import Draw, Purse, draw_line, pay
 from contracts.lines import Line, Payable, shown
@@ -154,7 +154,7 @@ def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unr
     purse = Purse(inputs.balances, period.starting_at, currency)
     # An amount off is given once, with the usage.
     discounts = [each for each in deal.discounts if each.percent is not None or kind != "scheduled"]
-    adjusted = _adjusted(charges, discounts, currency)
+    adjusted = _adjusted(charges, discounts, inputs)
     adjusted = _due_now(kind, adjusted)
     paid, draws = pay(adjusted, purse)
     lost = list(unrated)
@@ -172,7 +172,7 @@ def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unr
     shown_draws = [draw for draw in draws if draw.kind != POSTPAID]
     lines += [draw_line(draw, names[draw.id]) for draw in shown_draws]
     if kind == "usage":
-        lines += minimum_lines(deal.minimums, paid, period, currency)
+        lines += minimum_lines(deal.minimums, Spend(period, paid, inputs.units), currency)
         lines += true_up_lines(purse, period, currency, inputs.contract)
     lines += [line for line in inputs.added if not _is_payable(line, inputs)]
     categories = {product.key: product.tax_category for product in inputs.products}
@@ -216,8 +216,8 @@ def _due_now(kind: str, charges: list[Payable]) -> list[Payable]:
     return [payable for payable in charges if payable.line.kind != "minimum"]
 
 
-def _adjusted(charges: Sequence[Payable], discounts: Sequence[Discount], currency: str) -> list[Payable]:
-    return apply_bounds(apply_discounts(charges, discounts, currency), currency)
+def _adjusted(charges: Sequence[Payable], discounts: Sequence[Discount], inputs: StatementInputs) -> list[Payable]:
+    return apply_bounds(apply_discounts(charges, discounts, inputs.currency, inputs.units), inputs.currency)
 
 
 def _shares_of_spend(
@@ -227,7 +227,7 @@ def _shares_of_spend(
     charges, lost = spend_shares(inputs.products, inputs.rates, inputs.deal.overrides, spend, inputs.currency)
     # An amount off is given once, on the charges it was split over before.
     percentages = [each for each in inputs.deal.discounts if each.percent is not None]
-    return _adjusted(charges, percentages, inputs.currency), lost
+    return _adjusted(charges, percentages, inputs), lost
 
 
 def _conversions(
@@ -262,7 +262,9 @@ def _windows(inputs: StatementInputs) -> dict[str, list[datetime]]:
 def _windows_of(inputs: StatementInputs, product: ProductTerms) -> list[datetime]:
     terms: list[Dated] = [each for each in inputs.balances if covers_product(each.scope, product)]
     terms += [each for each in inputs.deal.discounts if covers_product(each.scope, product)]
-    in_units = any(rate.unit for rate in inputs.rates.get(product.key, ()))
+    in_units = any(rate.unit for rate in inputs.rates.get(product.key, ())) or any(
+        isinstance(each, Overwrite) and each.unit for each in inputs.deal.overrides
+    )
     terms += [rate for unit in inputs.units.values() for rate in unit if in_units]
     for share in _shares_of(inputs):
         if covers_product(share.of, product):

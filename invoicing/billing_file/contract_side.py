@@ -230,9 +230,6 @@ def _apply_one(
     if not is_new and row.customer_id != customer.pk:
         faults.append(Fault(f"{path}.customer", "frozen", f"the contract is {row.customer.key}'s and stays so"))
     anchor, anchor_date = _anchor(entry.billing.anchor)
-    if anchor is None:
-        message = f"is {entry.billing.anchor!r}; write calendar, contract or a date such as 2026-01-15"
-        faults.append(Fault(f"{path}.billing.anchor", "value", message))
     deal = deal_as_dict(deal_of(entry))
     before = {} if is_new else deal_as_dict(row.parsed_deal)
     if not is_new and deal != before:
@@ -304,10 +301,7 @@ def _without_deal(made: Step, before: Mapping[str, Any], deal: Mapping[str, Any]
     return {**columns, **parts}
 
 
-def _anchor(written: str) -> tuple[str | None, date | None]:
+def _anchor(written: str) -> tuple[str, date | None]:
     if written in (Anchor.CALENDAR, Anchor.CONTRACT):
         return written, None
-    try:
-        return Anchor.DATE, date.fromisoformat(written)
-    except ValueError:
-        return None, None
+    return Anchor.DATE, date.fromisoformat(written)

@@ -22,6 +22,8 @@ NULL = re.compile(r"(?:~|null|Null|NULL|)\Z")
 BOOLEAN = re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z")
 WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,99})\Z")
 FRACTION = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]{1,9})?\Z")
+MERGE = "<<"  # of version 1.1, but written by many: the keys of another object, unless they are given here
+QUOTED = ("'", '"')
 MOST_COPIES = 1_000_000  # of aliases: a handful of them can stand for more than memory holds
 TOO_DEEP = Fault("", "too_deep", "the file is nested too deep")
 
@@ -189,18 +191,32 @@ class _Built:
         _expect_tag(node, "map", path)
         found: dict[str, Any] = {}
         total = 1
+        merged: list[Any] = []
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise FileError([Fault(path, "key", f"a key is text (line {key_node.start_mark.line + 1})")])
             value, size = self._sized(value_node, joined(path, key_node.value))
-            _member(found, key_node.value, value, path)
             total += size
+            if key_node.value == MERGE and key_node.style not in QUOTED:
+                merged += _merged(value, joined(path, MERGE))
+            else:
+                _member(found, key_node.value, value, path)
+        for each in merged:
+            found = {**each, **found}
         return found, total
 
     def _sequence(self, node: Any, path: str) -> tuple[list[Any], int]:
         _expect_tag(node, "seq", path)
         parts = [self._sized(each, f"{path}[{index}]") for index, each in enumerate(node.value)]
         return [value for value, _ in parts], 1 + sum(size for _, size in parts)
+
+
+def _merged(value: Any, path: str) -> list[dict[str, Any]]:
+    """What `<<` takes over: an object, or several of which the first counts."""
+    parts = value if isinstance(value, list) else [value]
+    if not all(isinstance(each, dict) for each in parts):
+        raise FileError([Fault(path, "type", "takes over the keys of an object, or of a list of them")])
+    return parts
 
 
 def _expect_tag(node: Any, kind: str, path: str) -> None:

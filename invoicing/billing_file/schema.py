@@ -92,11 +92,13 @@ class ProductEntry(Document, frozen=True, kw_only=True):
 
 
 class UnitEntry(Dated, frozen=True, kw_only=True):
-    """A pricing unit of a card, and what one costs in the card's currency, while it lasts."""
+    """A pricing unit of a card, and what one costs in the card's currency, while it lasts. Without a rate only balances
+    in the unit can pay.
+    """
 
     above_zero: ClassVar[frozenset[str]] = frozenset({"rate"})
     key: Key
-    rate: Decimal
+    rate: Decimal | None = None
 
 
 class RateEntry(Dated, frozen=True, kw_only=True):

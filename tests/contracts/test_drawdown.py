@@ -265,3 +265,16 @@ def test_a_falling_quantity_draws_nothing_and_gives_nothing_back() -> None:
     ]
     assert statement.total == Decimal("-20.00")
     assert JANUARY.starting_at == statement.period.starting_at
+
+
+def test_a_slice_that_costs_less_than_nothing_at_the_commits_price_gives_nothing_back() -> None:
+    # 10 units at 2, then 10 more that bring all 20 to 0.50: 10 - 20 = -10 at the commit's price, 10 at the list's.
+    tiers = [{"up_to": "10", "unit_amount": "2"}, {"unit_amount": "0.50"}]
+    card = rate("calls", unit("1"), commit_price={"model": "volume", "tiers": tiers})
+    window = {"starting_at": "2026-01-01T00:00:00Z", "ending_before": "2026-02-01T00:00:00Z"}
+    commit = {"key": "c", "rate": "commit", "access": [{"amount": "100", **window}]}
+    half = {"kind": "multiplier", "multiplier": "0.5", "starting_at": "2026-01-10T00:00:00Z"}
+    deal = {"commits": [commit], "overrides": [half]}
+    statement = bill([card], deal, ("calls", day(2), "10"), ("calls", day(12), "10"))
+    assert [draw.amount for draw in statement.draws] == [D(20)]
+    assert statement.total == D(-10)

@@ -56,6 +56,14 @@ class TestReading:
         }  # fmt: skip
         assert str(document.value["a"]) == "0.10"
 
+    def test_objects_take_over_the_keys_of_others(self, tmp_path: Path) -> None:
+        text = "a: &a {x: 1, y: 2}\nb: &b {z: 3, x: 4}\nc: {<<: *a, y: 5}\nd: {<<: [*b, *a]}\ne: {'<<': 6}"
+        (document,) = written(tmp_path, text)
+        assert document.value["c"] == {"x": 1, "y": 5}
+        assert document.value["d"] == {"z": 3, "x": 4, "y": 2}
+        assert document.value["e"] == {"<<": 6}
+        assert fault(tmp_path, "a: {<<: 3}") == ("a.<<", "type")
+
     def test_json_reads_the_same(self, tmp_path: Path) -> None:
         (document,) = written(tmp_path, '{"a": 0.10, "b": [1, null, true]}', "file.json")
         assert document.value == {"a": Decimal("0.10"), "b": [1, None, True]}

@@ -205,3 +205,22 @@ def test_a_contract_does_not_move_to_a_card_in_another_currency() -> None:
     with pytest.raises(FileError) as caught:
         apply({"rate_cards": [{**document["rate_cards"][0], "currency": "EUR"}]})
     assert [fault.path for fault in caught.value.faults] == ["rate_cards[0].currency"]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "path"),
+    [
+        (("rate_cards", 0, "rates", 0, "where", "model"), None, "rate_cards[0].rates[0].where.model"),
+        (("contracts", 0, "usage_filter", "region", 0), 1, "contracts[0].usage_filter.region[0]"),
+        (
+            ("contracts", 0, "overrides", 1, "scope", "where", "model"),
+            [],
+            "contracts[0].overrides[1].scope.where.model",
+        ),
+        (("contracts", 0, "billing", "anchor"), "tuesday", "contracts[0].billing.anchor"),
+        (("templates", 0, "billing", "anchor"), "tuesday", "templates[0].billing.anchor"),
+    ],
+)
+@pytest.mark.django_db
+def test_the_key_at_fault_is_named(place: Place, value: Any, path: str) -> None:
+    assert refused(changed(place, value))[0][0] == path

@@ -287,3 +287,19 @@ def test_a_scenario_that_cannot_be_read_leaves_the_others(tmp_path: Path, suffix
     bad, last = simulate(path, fails=True)
     assert (bad["error"]["code"], bad["error"]["path"]) == ("repeated", "as_of")
     assert (last["name"], last["invoices"][0]["total"]) == ("good", "5.00")
+
+
+@pytest.mark.django_db
+def test_a_simulation_needs_the_server_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "NAME", "not_made_yet")
+    maker = scratch.maker_of_databases()
+    assert maker.settings_dict["NAME"] == "postgres"
+    maker.close()
+
+
+@pytest.mark.django_db
+def test_without_a_server_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "HOST", "127.0.0.1")
+    monkeypatch.setitem(connection.settings_dict, "PORT", "1")
+    with pytest.raises(RuleError, match="needs a PostgreSQL server"):
+        scratch.maker_of_databases()
