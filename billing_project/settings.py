@@ -221,6 +221,15 @@ SELLER = {
     "address": env.str("SELLER_ADDRESS", default=""),
     "tax_id": env.str("SELLER_TAX_ID", default=""),
     "email": env.str("SELLER_EMAIL", default=""),
+    # Two letters of ISO 3166; electronic invoices need it.
+    "country": env.str("SELLER_COUNTRY", default=""),
+    "registration": env.str("SELLER_REGISTRATION", default=""),
+    # How to pay by bank transfer.
+    "account_holder": env.str("SELLER_ACCOUNT_HOLDER", default=""),
+    "iban": env.str("SELLER_IBAN", default=""),
+    "bic": env.str("SELLER_BIC", default=""),
+    "bank": env.str("SELLER_BANK", default=""),
+    "note": env.str("SELLER_NOTE", default=""),
 }
 
 UNFOLD = {

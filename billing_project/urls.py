@@ -17,6 +17,7 @@ urlpatterns = [
     path("api/v1/", include("meters.api.urls")),
     path("api/v1/", include("contracts.api.urls")),
     path("api/v1/", include("invoicing.api.urls")),
+    path("api/v1/", include("invoicing.api.document_urls")),
     path("stripe/webhook/", stripe_webhook, name="stripe_webhook"),
     path("", include("meters.api.vendor_urls")),
 ]

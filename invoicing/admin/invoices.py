@@ -17,6 +17,7 @@ from billing_project.admin import ReadOnlyAdmin
 from catalog.price_text import amount_text
 from contracts.period_text import period_text
 from invoicing.admin import asking, pages, steps
+from invoicing.admin.document_pages import document_urls
 from invoicing.admin.filters import AgeFilter, CurrencyFilter, LastDayFilter, NeedsLookFilter, OwedByFilter
 from invoicing.admin.month_page import close_page, month_page
 from invoicing.admin.queue import ORDER, compare, list_url, neighbours, shown_change, shown_trend, tabs
@@ -116,7 +117,7 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
             path("month/close/", self.admin_site.admin_view(self.close_month), name="invoicing_month_close"),
             path("waterfall/", self.admin_site.admin_view(self.waterfall), name="invoicing_waterfall"),
             path("review/", self.admin_site.admin_view(self.review_queue), name="invoicing_review_queue"),
-            path("<int:invoice>/document/", self.admin_site.admin_view(self.document), name="invoicing_document"),
+            *document_urls(self.admin_site.admin_view, self._may_view),
             path("live/<int:contract>/", self.admin_site.admin_view(self.live_draft), name="invoicing_live_draft"),
             path("period/<int:period>/", self.admin_site.admin_view(self.period), name="invoicing_period"),
             *super().get_urls(),
@@ -159,10 +160,6 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
     def waterfall(self, request: HttpRequest) -> HttpResponse:
         self._may_view(request)
         return waterfall_page(request, self.admin_site.each_context(request))
-
-    def document(self, request: HttpRequest, invoice: int) -> HttpResponse:
-        self._may_view(request)
-        return pages.document(request, get_object_or_404(Invoice, pk=invoice))
 
     def live_draft(self, request: HttpRequest, contract: int) -> HttpResponse:
         """The running billing period of a contract."""

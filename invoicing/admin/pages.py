@@ -8,16 +8,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 
-from catalog.group_values import group_text
 from contracts.billing_periods import period_at
 from contracts.models import BillingPeriod, Contract
-from contracts.period_text import day_text, period_text
+from contracts.period_text import period_text
+from invoicing import documents
 from invoicing.admin import asking
 from invoicing.admin.lines import shown_lines, shown_unrated, statement_lines
 from invoicing.admin.queue import compare, shown_change, shown_trend
 from invoicing.admin.steps import open_steps
-from invoicing.admin.stripe import pay_url
-from invoicing.draft_rows import Built, bill_to, draft_invoice
+from invoicing.draft_rows import Built, draft_invoice
 from invoicing.drafts import build, current, with_terms
 from invoicing.models import AddedLine, CreditNote, Invoice, Status
 
@@ -74,43 +73,13 @@ def period(request: HttpRequest, context: dict[str, Any], key: int) -> HttpRespo
     return render(request, "invoicing/live_draft.html", shown)
 
 
-def document(request: HttpRequest, invoice: Invoice) -> HttpResponse:
-    """The invoice as the customer gets it; an open one as a draft, without a number."""
-    shown = invoice_page(invoice)
-    zone = invoice.contract.zone
-    parties = {"seller": invoice.seller, "bill_to": invoice.bill_to}
-    if not invoice.frozen:
-        parties = {"seller": settings.SELLER, "bill_to": bill_to(invoice)}
-    days = {
-        "issued_on": day_text(invoice.issued_at, zone) if invoice.issued_at else "",
-        "due_on": day_text(invoice.due_at, zone) if invoice.due_at else "",
-    }
-    paying = {"pay_url": pay_url(invoice)}
-    return render(
-        request, "invoicing/invoice.html", {**shown, **parties, **days, **paying, "draft": not invoice.frozen}
-    )
-
-
-def credit_note_document(request: HttpRequest, note: CreditNote) -> HttpResponse:
-    """The credit note as the customer gets it; one that is only asked for as a draft, without a number."""
-    invoice = note.invoice
-    zone = invoice.contract.zone
-    shown = {
-        "note": note,
-        "invoice": invoice,
-        "lines": [
-            (row, group_text(row.line.group), period_text(row.line.starting_at, row.line.ending_before, zone))
-            for row in note.lines.select_related("line").order_by("line__position")
-        ],
-        "currency": str(invoice.total.currency),
-        "draft": note.status != CreditNote.Status.ISSUED,
-        "seller": note.seller or settings.SELLER,
-        "bill_to": note.bill_to or invoice.bill_to,
-        "issued_on": day_text(note.issued_at, zone) if note.issued_at else "",
-        "invoiced_on": day_text(invoice.issued_at, zone) if invoice.issued_at else "",
-        "span": period_text(invoice.starting_at, invoice.ending_before, zone),
-    }
-    return render(request, "invoicing/credit_note.html", shown)
+def document(invoice: Invoice) -> documents.ShownDocument:
+    """The invoice as the customer gets it; a draft as it is now."""
+    if invoice.status != Status.DRAFT:
+        return documents.shown_invoice(invoice)
+    now = current([invoice])[invoice.pk]
+    built = Built(invoice.contract, now, invoice.period, invoice.scheduled_at, invoice.payer)
+    return documents.shown_invoice(draft_invoice(built), statement_lines(now))
 
 
 def _live(billing_period: BillingPeriod) -> dict[str, Any]:

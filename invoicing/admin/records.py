@@ -6,8 +6,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
@@ -15,7 +14,7 @@ from unfold.decorators import display
 
 from billing_project.admin import ModelAdmin, ReadOnlyAdmin, plain
 from catalog.price_text import amount_text
-from invoicing.admin import pages
+from invoicing.admin.document_pages import credit_note_urls
 from invoicing.models import AutoApproval, CreditNote, Invoice, Payment
 
 
@@ -64,17 +63,14 @@ class CreditNoteAdmin(ReadOnlyAdmin[CreditNote]):
     search_fields = ["number", "reason", "invoice__number", "invoice__customer__name"]
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.document)
-        return [path("<int:note>/document/", view, name="invoicing_credit_note_document"), *super().get_urls()]
+        return [*credit_note_urls(self.admin_site.admin_view, self._may_view), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CreditNote]:
         return super().get_queryset(request).order_by("-pk")
 
-    def document(self, request: HttpRequest, note: int) -> HttpResponse:
+    def _may_view(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        found = get_object_or_404(CreditNote.objects.select_related("invoice__contract__customer"), pk=note)
-        return pages.credit_note_document(request, found)
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
         """Its invoice, where it is issued or rejected."""

@@ -45,12 +45,6 @@ def stripe_box(invoice: Invoice) -> dict[str, Any]:
     }
 
 
-def pay_url(invoice: Invoice) -> str:
-    """Where the customer pays online; empty when there is nothing to pay there."""
-    first = invoice.stripe_pushes.filter(step=StripePush.Step.INVOICE, stripe_status="open").first()
-    return first.hosted_url if first and invoice.status == Status.ISSUED else ""
-
-
 class ProblemFilter(admin.SimpleListFilter):
     title = "problems"
     parameter_name = "problem"
