@@ -280,7 +280,7 @@ LEAST_RECHARGE = Decimal(10)
 
 class BalanceThreshold(Document, frozen=True, kw_only=True):
     """The balance is filled up to `recharge_to` when it falls to `amount`; `paid_fraction` of that is charged. Balances
-    named in `excluded` do not count.
+    named in `excluded` do not count. What is recharged can be used at once, or when its invoice is paid.
     """
 
     above_zero: ClassVar[frozenset[str]] = frozenset({"recharge_to"})
@@ -289,6 +289,7 @@ class BalanceThreshold(Document, frozen=True, kw_only=True):
     unit: str = ""
     paid_fraction: Decimal = ONE
     excluded: tuple[Key, ...] = ()
+    usable: Literal["at_once", "when_paid"] = "at_once"
 
     def check(self) -> None:
         if self.paid_fraction > ONE:

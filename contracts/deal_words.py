@@ -181,6 +181,7 @@ WORDS: Words = {
         "excluded": Word(
             "Without", "Keys of commits and credits that do not count.", suggest="balances", only_known=True
         ),
+        "usable": Word("It can be used", options={"at_once": "at once", "when_paid": "when its invoice is paid"}),
     },
     "EntitlementTerms": {
         "feature": Word("Feature", "Its key, as the product asks for it."),

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from msgspec.structs import replace
+
 from catalog.money import ZERO, add, multiply, round_amount, subtract
 from contracts.balances import POSTPAID, Balance
-from contracts.deal import BalanceThreshold, SpendThreshold
+from contracts.deal import Access, BalanceThreshold, Bill, Commit, Deal, SpendThreshold
 from contracts.lines import Line
 
 # Fees that are billed anyway, minimums and purchases of commits are not usage that runs away.
@@ -60,3 +62,16 @@ def recharge(
         return None
     price = amount if unit_rate is None else multiply(amount, unit_rate)
     return Recharge(amount, round_amount(multiply(price, threshold.paid_fraction), currency))
+
+
+def with_recharge(deal: Deal, key: str, due: Recharge, at: datetime, usable_from: datetime) -> Deal:
+    """The deal with a recharge as a prepaid commit of its own: billed `at`, usable from an instant on."""
+    unit = deal.balance_threshold.unit if deal.balance_threshold else ""
+    bought = Commit(
+        key=key,
+        name="Recharge",
+        unit=unit,
+        access=(Access(amount=due.amount, starting_at=usable_from),),
+        invoices=(Bill(amount=due.charge, at=at),) if due.charge else (),
+    )
+    return replace(deal, commits=(*deal.commits, bought))

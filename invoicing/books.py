@@ -25,6 +25,7 @@ from invoicing.models import (
     LateUsage,
     NumberSeries,
     Payment,
+    Recharge,
     Status,
 )
 from invoicing.revenue import RECEIVABLE, UNBILLED
@@ -228,6 +229,19 @@ def late_usage_adds_up() -> Iterator[str]:
             yield f"Invoice {invoice}: {plain(each.amount)} for {each.name} is late and not listed."
 
 
+def recharges_are_agreed_and_billed() -> Iterator[str]:
+    """A usable recharge is a commit of its contract over its amount, one that waits is none; what it costs is on its
+    invoice.
+    """
+    for made in Recharge.objects.select_related("contract", "invoice").iterator():
+        commits = {each["key"]: each for each in made.contract.deal.get("commits", ())}
+        agreed = made.balance in commits
+        if agreed != (made.status == Recharge.Status.USABLE):
+            yield f"Recharge {made}: it is {made.status}, and {'a' if agreed else 'no'} commit of the contract."
+        if made.charge and (made.invoice is None or made.invoice.subtotal.amount != made.charge):
+            yield f"Recharge {made}: it costs {plain(made.charge)}, its invoice says something else."
+
+
 INVARIANTS: dict[str, Callable[[], Iterator[str]]] = {
     "Rollups equal a recount of the events": rollups_equal_events,
     "Lines add up to totals": lines_add_up_to_totals,
@@ -245,4 +259,5 @@ INVARIANTS: dict[str, Callable[[], Iterator[str]]] = {
     "Bills and late usage add up to all usage": late_usage_adds_up,
     "Nothing is lost in a rollover": nothing_is_lost_in_a_rollover,
     "Usage of a customer is billed by one contract": usage_is_billed_once,
+    "Recharges are agreed and billed": recharges_are_agreed_and_billed,
 }

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
@@ -23,12 +22,10 @@ from contracts.changing import locked_contract
 from contracts.deal import SpendThreshold
 from contracts.models import BillingPeriod, Contract, Families
 from contracts.thresholds import spend, spend_reached
-from invoicing.draft_rows import Built, bill_to, write_drafts
+from invoicing.draft_rows import Built, write_drafts
 from invoicing.drafts import accrued, build
-from invoicing.journal import post_issue
+from invoicing.issuing_at_once import issue_at_once
 from invoicing.models import FROZEN, OPEN, Invoice, Status
-from invoicing.numbering import next_number
-from invoicing.payments import settle
 from invoicing.rebuilding import rebuild
 from invoicing.statement import Statement, StatementInputs, build_threshold
 from meters.event_times import event_times
@@ -229,21 +226,7 @@ def _issue(period: BillingPeriod, at: datetime, statement: Statement) -> None:
     addressed = None if payer.pk == customer.pk else payer
     write_drafts([Built(contract, replace(statement, draws=()), period=period, scheduled_at=at, payer=addressed)])
     drafts = Invoice.objects.filter(period=period, kind=Invoice.Kind.THRESHOLD, scheduled_at=at, number=None)
-    invoice = drafts.get()
-    for status in (Status.IN_REVIEW, Status.APPROVED):
-        Invoice.objects.filter(pk=invoice.pk).update(status=status)
-    Invoice.objects.filter(pk=invoice.pk).update(
-        status=Status.ISSUED,
-        issued_at=at,
-        due_at=at + timedelta(days=invoice.net_days),
-        bill_to=bill_to(invoice),
-        seller=dict(settings.SELLER),
-        purchase_order=contract.purchase_order,
-        number=next_number(settings.INVOICE_NUMBER_PREFIX),
-    )
-    invoice.refresh_from_db()
-    post_issue(invoice)
-    settle(invoice)
+    issue_at_once(drafts.get(), at)
 
 
 def _drafts(period: BillingPeriod) -> list[Invoice]:

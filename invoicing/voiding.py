@@ -13,7 +13,7 @@ from contracts.models import LedgerEntry, lock_families
 from invoicing.deciding_late import carry_over
 from invoicing.drafts import drawn_balance
 from invoicing.journal import post_void
-from invoicing.models import FROZEN, OPEN, Invoice, Status
+from invoicing.models import FROZEN, OPEN, Invoice, Recharge, Status
 from invoicing.permissions import locked, remember, require
 from invoicing.rebuilding import rebuild
 
@@ -26,7 +26,7 @@ COPIED = ("kind", "customer", "payer", "contract", "period", "scheduled_at", "st
 def void(invoice: int, actor: "User", reason: str) -> Invoice:
     """Void an issued invoice nobody has paid; returns the invoice in review that takes its place, built anew from terms
     and usage as they are now. A threshold invoice has none (it is returned itself): the next look at the threshold
-    bills it again, the end of the period the rest.
+    bills it again, the end of the period the rest. Nor has a recharge that waits for its payment.
 
     Raises RuleError when something was paid or credited, for then a credit note is the way, and when the issued invoice
     of the period subtracts it.
@@ -50,6 +50,8 @@ def void(invoice: int, actor: "User", reason: str) -> Invoice:
         if row.kind == Invoice.Kind.THRESHOLD:
             rebuild(list(_drafts_of_period(row)))
             return row
+        if Recharge.objects.filter(invoice=row, status=Recharge.Status.WAITING).exists():
+            return row  # nothing was given for it; the next look recharges anew
         instead = _built_anew(row)
         carry_over(row, instead)
         remember(instead, "replaces", actor, f"{row.number}: {reason}")

@@ -8,6 +8,7 @@ from invoicing.models.invoices import FROZEN, LIVING_FIELDS, OPEN, Invoice, Invo
 from invoicing.models.journal import AccountingPeriod, JournalEntry, JournalPosting
 from invoicing.models.late_usage import LateUsage
 from invoicing.models.payments import Payment
+from invoicing.models.recharges import Recharge
 from invoicing.models.steps import InvoiceStep
 from invoicing.models.stripe_pushes import StripeCustomer, StripeEvent, StripePush
 
@@ -30,6 +31,7 @@ __all__ = [
     "LateUsage",
     "NumberSeries",
     "Payment",
+    "Recharge",
     "Status",
     "StripeCustomer",
     "StripeEvent",

@@ -116,6 +116,7 @@ EVERYTHING: dict[str, Any] = {
         "unit": "credit",
         "paid_fraction": "0.5",
         "excluded": ["trial"],
+        "usable": "when_paid",
     },
     "entitlements": [
         {"kind": "boolean", "feature": "sso", "enabled": False},

@@ -140,6 +140,7 @@ def with_change(path: str, value: Any) -> dict[str, Any]:
         ("charges.0.product", "gone", "charges[0].product", "unknown"),
         ("balance_threshold.amount", "4.99", "balance_threshold.amount", "invalid"),
         ("balance_threshold.recharge_to", "14", "balance_threshold.recharge_to", "invalid"),
+        ("balance_threshold.usable", "later", "balance_threshold.usable", "value"),
         ("balance_threshold.excluded", ["gone"], "balance_threshold.excluded[0]", "unknown"),
         ("entitlements.1.feature", "sso", "entitlements[0].feature", "repeated"),
         ("entitlements.0.requires_balance", "yes", "entitlements[0].requires_balance", "type"),
