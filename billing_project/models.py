@@ -1,4 +1,4 @@
-"""API keys: shown once, stored hashed, scoped, revocable."""
+"""API keys (shown once, stored hashed, scoped, revocable), answered writes, and what became of jobs."""
 
 import hashlib
 import secrets
@@ -87,3 +87,46 @@ class AnsweredWrite(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class JobState(models.Model):
+    """The last run of a job of the worker, wherever it ran."""
+
+    name = models.CharField(max_length=60, primary_key=True)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    succeeded_at = models.DateTimeField(null=True, blank=True)
+    seconds = models.FloatField(null=True, blank=True)
+    runs = models.BigIntegerField(default=0)
+    failed_in_a_row = models.IntegerField(default=0)
+    machine = models.CharField(max_length=200, blank=True)
+    message = models.TextField(blank=True)
+
+    objects: ClassVar[models.Manager["JobState"]] = models.Manager()
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = "job"
+        permissions = [("run_job", "Can run jobs now")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class JobFailure(models.Model):
+    """A run of a job that failed."""
+
+    job = models.CharField(max_length=60)
+    at = models.DateTimeField(db_index=True)
+    machine = models.CharField(max_length=200, blank=True)
+    error = models.TextField()
+    trace = models.TextField(blank=True)
+
+    objects: ClassVar[models.Manager["JobFailure"]] = models.Manager()
+
+    class Meta:
+        ordering = ["-at", "-pk"]
+        verbose_name = "failed job"
+
+    def __str__(self) -> str:
+        return f"{self.job}: {self.error}"

@@ -39,6 +39,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "invoicing.lateusage": "history",
         "invoicing.payment": "payments",
         "invoicing.creditnote": "undo",
+        "invoicing.recharge": "battery_charging_full",
         "admin:invoicing_receivables": "hourglass_bottom",
         "admin:invoicing_month": "checklist",
         "admin:invoicing_waterfall": "waterfall_chart",
@@ -52,6 +53,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "auth.user": "person",
         "auth.group": "badge",
         "billing_project.apikey": "key",
+        "billing_project.jobstate": "schedule",
     },
 }
 

@@ -55,6 +55,7 @@ INSTALLED_APPS = [
     "djstripe",
     "pgtrigger",
     "pghistory",
+    "procrastinate.contrib.django",
     "billing_project",
     "meters",
     "catalog",
@@ -207,6 +208,9 @@ EVENT_SOURCE_FOLDERS = env.list("EVENT_SOURCE_FOLDERS", default=[str(embedded.da
 
 PGHISTORY_LEVEL = pgtrigger.Statement
 PGHISTORY_APPEND_ONLY = True
+
+# When jobs run, by name, as cron expressions (a sixth field: seconds); "" is never. `manage.py work --list` names them.
+WORKER_SCHEDULE: dict[str, str] = env.json("WORKER_SCHEDULE", default={})
 
 INVOICE_GRACE_HOURS = env.int("INVOICE_GRACE_HOURS", default=24)
 INVOICE_NUMBER_PREFIX = env.str("INVOICE_NUMBER_PREFIX", default="INV-")

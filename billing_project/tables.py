@@ -13,7 +13,9 @@ SLOW_APP = "djstripe"  # its 62 tables take its own migrations some 40 s of CPU,
 def make_tables(*, verbosity: int = 0) -> None:
     """What `migrate` does, with a shortcut for dj-stripe where it has no tables yet."""
     if not _has_tables():
-        call_command("migrate", "auth", verbosity=verbosity)
+        # Before there are other models: each of procrastinate's many migrations would draw them all up again.
+        for app in ("auth", "procrastinate"):
+            call_command("migrate", app, verbosity=verbosity)
         _make_at_once()
     call_command("migrate", verbosity=verbosity)
 

@@ -37,7 +37,7 @@ FOUNDATION = {
     "side_by_side",
     "unreachable",
 }
-ROOF = {"asgi", "demo", "management", "settings", "urls", "wsgi"}
+ROOF = {"asgi", "children", "demo", "job_admin", "jobs", "management", "settings", "tasks", "urls", "wsgi"}
 MUST_BE_PURE = {
     "billing_project/decimals.py",
     "catalog/bands.py",

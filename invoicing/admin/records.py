@@ -15,7 +15,7 @@ from unfold.decorators import display
 from billing_project.admin import ModelAdmin, ReadOnlyAdmin, plain
 from catalog.price_text import amount_text
 from invoicing.admin.document_pages import credit_note_urls
-from invoicing.models import AutoApproval, CreditNote, Invoice, Payment
+from invoicing.models import AutoApproval, CreditNote, Invoice, Payment, Recharge
 
 
 def _link(invoice: Invoice, anchor: str = "") -> SafeString:
@@ -107,6 +107,44 @@ class CreditNoteAdmin(ReadOnlyAdmin[CreditNote]):
     )
     def state(self, note: CreditNote) -> str:
         return note.get_status_display()
+
+
+@admin.register(Recharge)
+class RechargeAdmin(ReadOnlyAdmin[Recharge]):
+    list_display = ["balance", "of_contract", "at", "shown_left", "shown_amount", "shown_charge", "of_invoice", "state"]
+    list_display_links = None
+    list_filter = [("status", ChoicesDropdownFilter), ("at", RangeDateFilter)]
+    list_select_related = ["contract__customer", "invoice"]
+    search_fields = ["contract__key", "contract__customer__name", "invoice__number"]
+
+    @admin.display(description="Contract", ordering="contract__key")
+    def of_contract(self, made: Recharge) -> str:
+        url = reverse("admin:contracts_contract_change", args=[made.contract_id])
+        return format_html('<a class="text-link" href="{}">{}</a>', url, made.contract)
+
+    @admin.display(description="Was left")
+    def shown_left(self, made: Recharge) -> str:
+        return amount_text(made.left, made.unit or made.contract.currency)
+
+    @admin.display(description="Added")
+    def shown_amount(self, made: Recharge) -> str:
+        return amount_text(made.amount, made.unit or made.contract.currency)
+
+    @admin.display(description="Charged")
+    def shown_charge(self, made: Recharge) -> str:
+        return amount_text(made.charge, made.contract.currency)
+
+    @admin.display(description="Invoice")
+    def of_invoice(self, made: Recharge) -> str:
+        return _link(made.invoice) if made.invoice else "none"
+
+    @display(  # type: ignore[untyped-decorator]
+        description="Status",
+        ordering="status",
+        label={"Waits for payment": "warning", "Usable": "success", "Never paid": "danger"},
+    )
+    def state(self, made: Recharge) -> str:
+        return made.get_status_display()
 
 
 @admin.register(AutoApproval)

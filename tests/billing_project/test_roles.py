@@ -41,6 +41,7 @@ def test_sales_writes_contracts_and_looks_at_invoices() -> None:
 def test_finance_decides_about_invoices_and_edits_nothing() -> None:
     finance = rights("Finance")
     verbs = {
+        "billing_project.run_job",
         "contracts.approve_contract",
         "invoicing.approve_invoice",
         "invoicing.issue_invoice",

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
+from django.test import Client
 
 from contracts.models import Contract
 from invoicing.close import close_periods
@@ -84,7 +85,7 @@ def test_what_is_bought_can_be_used_when_it_is_paid(finance: User) -> None:
     sell(used=[30], deal=WHEN_PAID)
     assert recharge_and_release(contracts(), day(12)).done == 1
     made = Recharge.objects.select_related("invoice").get()
-    assert (made.status, left(day(12))) == ("waiting", [5])
+    assert (made.status, left(day(12))) == ("waiting", [Decimal(5)])
     assert recharge_and_release(contracts(), day(13)).done == 0
     assert Invoice.objects.count() == 1
     check_books()
@@ -93,7 +94,7 @@ def test_what_is_bought_can_be_used_when_it_is_paid(finance: User) -> None:
     assert recharge_and_release(contracts(), day(14)).done == 1
     made.refresh_from_db()
     assert made.status == "usable"
-    assert (made.usable_from, left(day(14))) == (day(14), [30])
+    assert (made.usable_from, left(day(14))) == (day(14), [Decimal(30)])
     close_periods(day(3, month=2))
     assert Invoice.objects.filter(kind="scheduled").count() == 2  # the first commit, and the recharge once
     check_books()
@@ -159,10 +160,21 @@ def test_two_machines_at_once_recharge_once() -> None:
         connection.close()
 
     threads = [threading.Thread(target=look, args=given) for given in ([], ["--all"], ["--all"])]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert Recharge.objects.count() == 2
     assert Invoice.objects.filter(kind="scheduled").count() == 2
     check_books()
+
+
+@pytest.mark.usefixtures("finance")
+def test_the_list(client: Client) -> None:
+    client.force_login(User.objects.get(username="finance"))
+    sell(used=[30], deal=WHEN_PAID)
+    recharge_and_release(contracts(), day(12))
+    page = client.get("/admin/invoicing/recharge/").content.decode()
+    assert "INV-000001" in page
+    assert "Waits for payment" in page
+    assert "25.00 USD" in page or "USD 25.00" in page or "$25.00" in page

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('contracts', '0004_templates_and_approval'),
-        ('invoicing', '0011_closed_with_reason'),
+        ('invoicing', '0013_exports'),
     ]
 
     operations = [
