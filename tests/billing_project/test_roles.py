@@ -52,6 +52,7 @@ def test_finance_decides_about_invoices_and_edits_nothing() -> None:
         "invoicing.close_month",
         "invoicing.decide_late_usage",
         "invoicing.retry_stripe",
+        *(f"catalog.{each}_taxrate" for each in ("add", "change", "delete")),
         *(f"invoicing.{each}_autoapproval" for each in ("add", "change", "delete")),
         *(f"invoicing.{each}_stripecustomer" for each in ("add", "change")),
     }
