@@ -279,9 +279,7 @@ LEAST_RECHARGE = Decimal(10)
 
 
 class BalanceThreshold(Document, frozen=True, kw_only=True):
-    """The balance is filled up to `recharge_to` when it falls to `amount`; `paid_fraction` of that is charged. Balances
-    named in `excluded` do not count. What is recharged can be used at once, or when its invoice is paid.
-    """
+    """Filled up to `recharge_to` when it falls to `amount`, without those `excluded`; `paid_fraction` is charged."""
 
     above_zero: ClassVar[frozenset[str]] = frozenset({"recharge_to"})
     amount: Decimal
