@@ -1,7 +1,6 @@
 """Documents as PDF, by the extra `pdf`; the same page of HTML always gives the same bytes."""
 
 import hashlib
-from collections.abc import Mapping
 
 from billing_project.errors import RuleError
 
@@ -11,17 +10,15 @@ REMEDY = (
 )
 
 
-def pdf_of(page: str, attached: Mapping[str, bytes] | None = None) -> bytes:
-    """A page of HTML as PDF, with files attached by name. Raises RuleError where the extra is not installed."""
+def pdf_of(page: str) -> bytes:
+    """A page of HTML as PDF. Raises RuleError where the extra is not installed."""
     try:
         import weasyprint
     except (ImportError, OSError) as error:  # OSError: Pango is missing
         raise RuleError(REMEDY, code="pdf_missing") from error
-    files = [weasyprint.Attachment(string=content, name=name) for name, content in (attached or {}).items()]
     # A document is complete in itself; what a customer is called must not make the server fetch anything.
     fetcher = weasyprint.urls.URLFetcher(allowed_protocols=())
     made: bytes = weasyprint.HTML(string=page, url_fetcher=fetcher).write_pdf(
         pdf_identifier=hashlib.sha256(page.encode()).digest()[:16],
-        attachments=files or None,
     )
     return made

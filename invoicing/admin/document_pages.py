@@ -9,6 +9,7 @@ from django.urls import URLPattern, path
 
 from invoicing import documents
 from invoicing.admin import pages
+from invoicing.einvoices import credit_note_xml, invoice_xml
 from invoicing.files import as_file, usage_file
 from invoicing.models import CreditNote, Invoice
 from invoicing.pdf import pdf_of
@@ -31,6 +32,7 @@ def document_urls(admin_view: Callable[[View], Any], may_view: Guard) -> list[UR
     return [
         path("<int:invoice>/document/", page(_html), name="invoicing_document"),
         path("<int:invoice>/document.pdf", page(_pdf), name="invoicing_document_pdf"),
+        path("<int:invoice>/document.xml", page(_xml), name="invoicing_document_xml"),
         path("<int:invoice>/usage.csv", page(usage_file), name="invoicing_usage_csv"),
     ]
 
@@ -48,6 +50,7 @@ def credit_note_urls(admin_view: Callable[[View], Any], may_view: Guard) -> list
 
     return [
         path("<int:note>/document/", page(_note_html), name="invoicing_credit_note_document"),
+        path("<int:note>/document.xml", page(_note_xml), name="invoicing_credit_note_xml"),
         path("<int:note>/document.pdf", page(_note_pdf), name="invoicing_credit_note_pdf"),
     ]
 
@@ -58,6 +61,14 @@ def _html(invoice: Invoice) -> HttpResponse:
 
 def _pdf(invoice: Invoice) -> HttpResponse:
     return as_file(pdf_of(documents.html(pages.document(invoice), paged=True)), documents.file_name(invoice, "pdf"))
+
+
+def _xml(invoice: Invoice) -> HttpResponse:
+    return as_file(invoice_xml(invoice), documents.file_name(invoice, "xml"))
+
+
+def _note_xml(note: CreditNote) -> HttpResponse:
+    return as_file(credit_note_xml(note), documents.file_name(note, "xml"))
 
 
 def _note_html(note: CreditNote) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""Documents by number: as HTML, as PDF, and the usage behind an invoice as CSV."""
+"""Documents by number: as HTML, PDF and electronic invoice, and the usage behind an invoice as CSV."""
 
 from typing import Any
 
@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from billing_project.api import MEDIA_TYPE
 from invoicing import documents
 from invoicing.api.docs import REFUSALS
+from invoicing.einvoices import credit_note_xml, invoice_xml
 from invoicing.files import KINDS, as_file, usage_file
 from invoicing.models import FROZEN, CreditNote, Invoice
 from invoicing.pdf import pdf_of
@@ -79,6 +80,26 @@ class CreditNotePdfView(FileView):
         note = credit_note_of(number)
         page = documents.html(documents.shown_credit_note(note), paged=True)
         return as_file(pdf_of(page), documents.file_name(note, "pdf"))
+
+
+class InvoiceXmlView(FileView):
+    @_documented(  # type: ignore[untyped-decorator]
+        "read_invoice_xml", "An issued invoice as electronic invoice", "xml",
+        "UBL 2.1 in the semantics of EN 16931. What the rules demand and the invoice lacks is named.",
+    )  # fmt: skip
+    def get(self, request: Request, number: str) -> HttpResponse:
+        invoice = invoice_of(number)
+        return as_file(invoice_xml(invoice), documents.file_name(invoice, "xml"))
+
+
+class CreditNoteXmlView(FileView):
+    @_documented(  # type: ignore[untyped-decorator]
+        "read_credit_note_xml", "An issued credit note as electronic document", "xml",
+        "UBL 2.1 in the semantics of EN 16931.",
+    )  # fmt: skip
+    def get(self, request: Request, number: str) -> HttpResponse:
+        note = credit_note_of(number)
+        return as_file(credit_note_xml(note), documents.file_name(note, "xml"))
 
 
 def invoice_of(number: str) -> Invoice:

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from billing_project.errors import RuleError
 from billing_project.progress import progress
 from invoicing.documents import file_name, html, shown_credit_note, shown_invoice
+from invoicing.einvoices import credit_note_xml, invoice_xml
 from invoicing.models import FROZEN, CreditNote, Invoice
 from invoicing.pdf import pdf_of
 from invoicing.usage_detail import usage_detail
@@ -24,11 +25,14 @@ def day_of(text: str) -> datetime:
 
 
 class Command(BaseCommand):
-    help = "Write issued invoices and credit notes as PDF or HTML, or the usage behind invoices as CSV, into a folder."
+    help = (
+        "Write issued invoices and credit notes as PDF, HTML or electronic invoice (xml), or the usage behind invoices "
+        "as CSV, into a folder."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("folder", type=Path)
-        parser.add_argument("--format", choices=["pdf", "html", "csv"], default="pdf")
+        parser.add_argument("--format", choices=["pdf", "html", "xml", "csv"], default="pdf")
         parser.add_argument("--number", nargs="+", metavar="NUMBER", help="Only these documents.")
         parser.add_argument("--since", type=day_of, metavar="DAY", help="Only those issued on this day (UTC) or later.")
         parser.add_argument("--anew", action="store_true", help="Write files that are there already once more.")
@@ -71,6 +75,8 @@ def _write(each: Invoice | CreditNote, kind: str, path: Path) -> None:
     if kind == "csv" and isinstance(each, Invoice):
         with part.open("w", encoding="utf-8", newline="") as file:
             file.writelines(usage_detail(each))
+    elif kind == "xml":
+        part.write_bytes(invoice_xml(each) if isinstance(each, Invoice) else credit_note_xml(each))
     else:
         shown = shown_invoice(each) if isinstance(each, Invoice) else shown_credit_note(each)
         page = html(shown, paged=True)
