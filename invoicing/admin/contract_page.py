@@ -118,7 +118,7 @@ def _coming(each: Next, contract: Contract) -> dict[str, Any]:
     span = period_text(statement.period.starting_at, statement.period.ending_before, zone)
     return {
         "title": f"Fees due {instant_text(each.at, zone)}" if each.at else f"Usage {span}",
-        "lines": shown_lines(statement_lines(statement), zone),
+        "lines": shown_lines(statement_lines(statement), contract),
         "statement": statement,
         "unrated": shown_unrated(
             [

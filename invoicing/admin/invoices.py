@@ -17,6 +17,7 @@ from billing_project.admin import ReadOnlyAdmin
 from catalog.price_text import amount_text
 from contracts.period_text import period_text
 from invoicing.admin import asking, pages, steps
+from invoicing.admin.bulk_page import bulk_page
 from invoicing.admin.document_pages import document_urls
 from invoicing.admin.filters import AgeFilter, CurrencyFilter, LastDayFilter, NeedsLookFilter, OwedByFilter
 from invoicing.admin.month_page import close_page, month_page
@@ -24,6 +25,7 @@ from invoicing.admin.queue import ORDER, compare, list_url, neighbours, shown_ch
 from invoicing.admin.receivables_page import receivables_page
 from invoicing.admin.stripe import stripe_box
 from invoicing.admin.waterfall_page import waterfall_page
+from invoicing.bulk_steps import begin
 from invoicing.models import Invoice, Status
 
 LABELS = {
@@ -56,7 +58,6 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
     ]
     list_select_related = ["customer", "contract"]
     list_before_template = "invoicing/tabs.html"
-    list_disable_select_all = True  # every step is a transaction of its own: a page of them fits into one request
     list_per_page = 50
     search_fields = ["number", "customer__name", "customer__key", "contract__key"]
     actions = ["approve_selected", "issue_selected"]
@@ -115,6 +116,7 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
             path("receivables/", self.admin_site.admin_view(self.receivables), name="invoicing_receivables"),
             path("month/", self.admin_site.admin_view(self.month), name="invoicing_month"),
             path("month/close/", self.admin_site.admin_view(self.close_month), name="invoicing_month_close"),
+            path("bulk/<int:bulk>/", self.admin_site.admin_view(self.bulk), name="invoicing_bulk"),
             path("waterfall/", self.admin_site.admin_view(self.waterfall), name="invoicing_waterfall"),
             path("review/", self.admin_site.admin_view(self.review_queue), name="invoicing_review_queue"),
             *document_urls(self.admin_site.admin_view, self._may_view),
@@ -157,6 +159,10 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
         self._may_view(request)
         return close_page(request, self.admin_site.each_context(request))
 
+    def bulk(self, request: HttpRequest, bulk: int) -> HttpResponse:
+        self._may_view(request)
+        return bulk_page(request, self.admin_site.each_context(request), bulk)
+
     def waterfall(self, request: HttpRequest) -> HttpResponse:
         self._may_view(request)
         return waterfall_page(request, self.admin_site.each_context(request))
@@ -182,13 +188,21 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
         return cast("User", request.user).has_perm(steps.ISSUE.permission)
 
     @admin.action(description="Approve", permissions=["approve"])
-    def approve_selected(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> None:
-        steps.take_all(request, cast("User", request.user), steps.APPROVE, queryset)
+    def approve_selected(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> HttpResponse | None:
+        return self._take_all(request, steps.APPROVE, queryset)
 
     @admin.action(description="Issue", permissions=["issue"])
-    def issue_selected(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> None:
-        in_order = queryset.order_by("ending_before", "customer__name", "pk")
-        steps.take_all(request, cast("User", request.user), steps.ISSUE, in_order)
+    def issue_selected(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> HttpResponse | None:
+        return self._take_all(request, steps.ISSUE, queryset.order_by("ending_before", "customer__name", "pk"))
+
+    def _take_all(self, request: HttpRequest, step: steps.Step, queryset: QuerySet[Invoice]) -> HttpResponse | None:
+        """At once what fits into one request; more has a page that shows how far it is."""
+        user = cast("User", request.user)
+        chosen = list(queryset.values_list("pk", flat=True))
+        if len(chosen) > self.list_per_page:
+            return redirect("admin:invoicing_bulk", begin(step.name, chosen, user).pk)
+        steps.take_all(request, user, step, queryset)
+        return None
 
     @admin.display(description="Period", ordering="ending_before")
     def span(self, invoice: Invoice) -> str:

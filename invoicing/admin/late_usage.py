@@ -6,6 +6,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -22,7 +23,6 @@ from invoicing.models import Invoice, LateUsage
 
 Decision = LateUsage.Decision
 MOST_REFUSALS_SHOWN = 10
-WRITTEN_OFF = "Written off in the list of late usage"
 
 
 def _link(invoice: Invoice) -> SafeString:
@@ -51,8 +51,14 @@ class LateUsageAdmin(ReadOnlyAdmin[LateUsage]):
         self._decide(request, rows, Decision.CREDIT_NOTE)
 
     @admin.action(description="Write off", permissions=["decide"])
-    def write_off(self, request: HttpRequest, rows: QuerySet[LateUsage]) -> None:
-        self._decide(request, rows, Decision.WRITE_OFF, WRITTEN_OFF)
+    def write_off(self, request: HttpRequest, rows: QuerySet[LateUsage]) -> HttpResponse | None:
+        """Asks for the reason first."""
+        reason = request.POST.get("reason", "").strip()
+        if not reason:
+            context = {**self.admin_site.each_context(request), "title": "Write off late usage", "rows": rows}
+            return render(request, "invoicing/write_off_late.html", context)
+        self._decide(request, rows, Decision.WRITE_OFF, reason)
+        return None
 
     @admin.action(description="Hold until decided", permissions=["decide"])
     def hold(self, request: HttpRequest, rows: QuerySet[LateUsage]) -> None:

@@ -2,21 +2,24 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
-from zoneinfo import ZoneInfo
 
 from django.urls import reverse
 
 from catalog.group_values import group_text
 from catalog.models import Product, Rate
+from contracts.admin.explorer import ALL_GROUPS
 from contracts.models import Contract
 from contracts.period_text import period_text
 from invoicing.draft_rows import draft_line
 from invoicing.models import Invoice, InvoiceLine
 from invoicing.statement import Statement
 from meters.models import Meter
+
+MOMENT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class ShownLine:
     span: str
     rate_url: str
     meter_url: str
+    events_url: str
 
     @property
     def converted(self) -> bool:
@@ -60,7 +64,8 @@ def statement_lines(statement: Statement) -> list[InvoiceLine]:
     return [draft_line(Invoice(), position, line) for position, line in enumerate(statement.lines, start=1)]
 
 
-def shown_lines(lines: Sequence[InvoiceLine], zone: ZoneInfo) -> list[ShownLine]:
+def shown_lines(lines: Sequence[InvoiceLine], contract: Contract) -> list[ShownLine]:
+    zone = contract.zone
     rates = _rate_urls(line.rate for line in lines)
     meters = _urls(Meter, "admin:meters_meter_change", {line.meter for line in lines})
     return [
@@ -70,9 +75,28 @@ def shown_lines(lines: Sequence[InvoiceLine], zone: ZoneInfo) -> list[ShownLine]
             span=period_text(line.starting_at, line.ending_before, zone),
             rate_url=rates.get(line.rate, ""),
             meter_url=meters.get(line.meter, ""),
+            events_url=_events_url(line, contract) if line.meter in meters else "",
         )
         for line in lines
     ]
+
+
+def _events_url(line: InvoiceLine, contract: Contract) -> str:
+    """The usage behind a line by day, or by hour where it is shorter, and from there its events."""
+    zone = contract.zone
+    first = line.starting_at.astimezone(zone).date()
+    last = (line.ending_before - MOMENT).astimezone(zone).date()
+    keys = list(line.group)
+    asked = {
+        "customer": contract.customer.key,
+        "meter": line.meter,
+        "group_by": keys[0] if len(keys) == 1 else ALL_GROUPS if keys else "",
+        "start": first.isoformat(),
+        "end": last.isoformat(),
+        "window": "hour" if first == last else "day",
+        "tz": zone.key,
+    }
+    return f"{reverse('admin:contracts_usage')}?{urlencode(asked)}"
 
 
 def shown_unrated(unrated: Iterable[Mapping[str, Any]], contract: Contract) -> list[ShownUnrated]:

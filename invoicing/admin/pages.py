@@ -91,7 +91,7 @@ def _shown(invoice: Invoice, lines: list[Any]) -> dict[str, Any]:
     zone = invoice.contract.zone
     return {
         "invoice": invoice,
-        "lines": shown_lines(lines, zone),
+        "lines": shown_lines(lines, invoice.contract),
         "currency": str(invoice.total.currency),
         "subtotal": invoice.subtotal.amount,
         "total": invoice.total.amount,

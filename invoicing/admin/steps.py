@@ -22,7 +22,7 @@ class Step:
     name: str
     label: str
     past: str
-    verb: Callable[[int, User], Invoice]
+    verb: Callable[[int, User, str], Invoice]
     open: Callable[[Invoice], bool]
     permission: str
     confirm: str = ""
@@ -71,9 +71,9 @@ def open_steps(invoice: Invoice, user: User) -> list[Step]:
 
 
 def take(request: HttpRequest, user: User, step: Step, invoice: int) -> bool:
-    """Take one step and tell how it went."""
+    """Take one step and tell how it went; a note that was typed is kept with it."""
     try:
-        done = step.verb(invoice, user)
+        done = step.verb(invoice, user, request.POST.get("note", "").strip())
     except RuleError as refusal:
         messages.error(request, refusal.message)
         return False
@@ -87,7 +87,7 @@ def take_all(request: HttpRequest, user: User, step: Step, invoices: Iterable[In
     taken, refusals = 0, []
     for invoice in invoices:
         try:
-            step.verb(invoice.pk, user)
+            step.verb(invoice.pk, user, "")
             taken += 1
         except RuleError as refusal:
             refusals.append(f"{invoice.customer}: {refusal.message}")

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from invoicing.api import catalog, contracts, customers, invoices, live, preview
+from invoicing.api import catalog, contracts, customers, focus, invoices, live, preview
 
 urlpatterns = [
     path("products", catalog.ProductsView.as_view(), name="products"),
@@ -15,6 +15,7 @@ urlpatterns = [
     path("customers/<path:key>/credits", contracts.CustomerCreditsView.as_view(), name="customer-credits"),
     path("customers/<path:key>/spend", live.CustomerSpendView.as_view(), name="spend"),
     path("customers/<path:key>/balances", live.CustomerBalancesView.as_view(), name="balances"),
+    path("customers/<path:key>/focus", focus.FocusView.as_view(), name="customer-focus"),
     path("customers/<path:key>/invoices", invoices.CustomerInvoicesView.as_view(), name="customer-invoices"),
     path("customers/<path:key>/entitlements", live.EntitlementsView.as_view(), name="entitlements"),
     path("customers/<path:key>/entitlements/<path:feature>", live.EntitlementView.as_view(), name="entitlement"),

@@ -15,20 +15,21 @@ DIGITS = 38
 
 
 class Kind(Enum):
-    """AMOUNT is money with 6 places; EXACT any decimal: with 18 places where that holds every digit, and always as text
-    in a column beside it, of the same name with `_text`.
+    """AMOUNT is money with 6 places, NUMBER has 18; EXACT any decimal: with 18 places where that holds every digit, and
+    always as text in a column beside it, of the same name with `_text`.
     """
 
     TEXT = "text"
     INTEGER = "integer"
     AMOUNT = "amount"
+    NUMBER = "number"
     EXACT = "exact"
     INSTANT = "instant"
     DAY = "day"
     JSON = "json"
 
 
-PLACES = {Kind.AMOUNT: 6, Kind.EXACT: 18}
+PLACES = {Kind.AMOUNT: 6, Kind.NUMBER: 18, Kind.EXACT: 18}
 
 
 @dataclass(frozen=True, slots=True)

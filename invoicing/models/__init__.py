@@ -2,6 +2,7 @@
 
 from invoicing.models.added_lines import AddedLine
 from invoicing.models.auto_approval import AutoApproval
+from invoicing.models.bulk_steps import BulkStep
 from invoicing.models.credit_notes import CreditNote, CreditNoteLine
 from invoicing.models.exports import Export, ExportRun
 from invoicing.models.invoices import FROZEN, LIVING_FIELDS, OPEN, Invoice, InvoiceLine, NumberSeries, Status, open_at
@@ -19,6 +20,7 @@ __all__ = [
     "AccountingPeriod",
     "AddedLine",
     "AutoApproval",
+    "BulkStep",
     "CreditNote",
     "CreditNoteLine",
     "Export",

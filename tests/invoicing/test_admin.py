@@ -100,7 +100,8 @@ def test_an_invoice_says_why_each_line_is_what_it_is(client: Client, finance: Us
     page = text_of(client, page_url(invoice))
     card = Rate.objects.get().rate_card
     for part in (
-        "sum over 2 events",
+        "sum over <a",
+        ">2 events</a>",
         "0.00000005 USD",
         "13.0000002 USD",
         "13.00 USD",
