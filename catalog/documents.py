@@ -16,7 +16,8 @@ import msgspec
 from billing_project.decimals import plain
 
 T = TypeVar("T")
-LARGEST = 60  # decimal exponents beyond this are typing errors, and would make sums slow
+# Decimal exponents beyond these are typing errors; sums of them would be slow, or more than an invoice can hold.
+LARGEST, SMALLEST = 24, -60
 PLACE = re.compile(r" - at `\$\.?(?P<path>.*)`$", re.DOTALL)
 ANY_KEY = "[...]"
 STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
@@ -51,8 +52,10 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """Rules between fields: raise ValueError starting with the field's name and a colon."""
 
     def _check_number(self, name: str, value: Decimal) -> None:
-        if not value.is_finite() or abs(value.adjusted()) > LARGEST:
-            raise ValueError(f"{name}: is '{value}'; a finite number below 1e{LARGEST} is needed")
+        if not value.is_finite() or not SMALLEST <= value.adjusted() < LARGEST:
+            raise ValueError(
+                f"{name}: is '{value}'; a finite number below 1e{LARGEST} is needed, with at most 60 places"
+            )
         if value < 0 or (not value and name in self.above_zero):
             needed = "be above zero" if name in self.above_zero else "not be negative"
             raise ValueError(f"{name}: is '{plain(value)}'; must {needed}")

@@ -17,7 +17,7 @@ from billing_project.history import tracked
 from catalog.documents import Document, DocumentError, read, write
 from catalog.group_values import group_key, group_text, parse_group
 from catalog.price_format import PriceError, parse_price
-from catalog.prices import WrittenPrice
+from catalog.prices import WrittenPrice, part_per_event
 from catalog.pricing import Conversion
 from catalog.ranges import TimestampRange
 from catalog.tax_models import TaxRate
@@ -258,10 +258,13 @@ class Rate(models.Model):
     def clean(self) -> None:
         for name in ("price", "commit_price"):
             try:
-                if getattr(self, name) is not None:
-                    parse_price(getattr(self, name))
+                price = None if getattr(self, name) is None else parse_price(getattr(self, name))
             except PriceError as error:
                 raise ValidationError({name: str(error)}) from error
+            metered = self.product_id is None or self.product.meter_id is not None
+            part = "" if price is None or metered else part_per_event(price)
+            if part:
+                raise ValidationError({name: f"{part}: looks at single events, which only usage has."})
         self._clean_unit()
         self._clean_where()
         if self.starting_at and self.ending_before and self.starting_at >= self.ending_before:

@@ -96,6 +96,12 @@ class Percentage(Bounded, frozen=True, tag="percentage"):
     minimum_per_event: Decimal | None = None
     maximum_per_event: Decimal | None = None
 
+    def check(self) -> None:
+        Bounded.check(self)
+        least, most = self.minimum_per_event, self.maximum_per_event
+        if least is not None and most is not None and least > most:
+            raise ValueError(f"maximum_per_event: must not be below the minimum ({plain(least)})")
+
 
 class GraduatedPercentage(Bounded, frozen=True, tag="graduated_percentage"):
     """Each part of the metered amount at the percentage of its own tier."""
@@ -166,6 +172,12 @@ def looks_at_each_event(price: Price) -> bool:
         return False
     bounded = inner.minimum_per_event is not None or inner.maximum_per_event is not None
     return bounded or bool(inner.free_events or inner.free_amount)
+
+
+def part_per_event(price: WrittenPrice) -> str:
+    """The name of a part of a price that looks at events, which only usage has; empty if there is none."""
+    names = ("fixed_amount", "free_events", "free_amount", "minimum_per_event", "maximum_per_event")
+    return next((name for name in names if isinstance(price, Percentage) and getattr(price, name)), "")
 
 
 def charges_without_value(price: Price) -> bool:

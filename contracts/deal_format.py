@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from catalog.documents import DocumentError, read, write
 from catalog.group_values import parse_group
+from catalog.prices import part_per_event
 from contracts.deal import Access, Allowance, ContractDocument, Deal, Overwrite, Scope
 from contracts.products import ProductTerms
 from contracts.scopes import covers_product
@@ -98,6 +99,7 @@ def faults_of(deal: Deal, catalog: Catalog | None = None, zone: ZoneInfo = UTC) 
     if catalog is not None:
         found += [*_unknown_products(deal, catalog), *_unknown_units(deal, catalog), *_unnamed_values(deal, catalog)]
         found += [*_unknown_meters(deal, catalog), *_unfilterable(deal, catalog), *_unknown_commits(deal, catalog)]
+        found += _prices_of_events(deal, catalog)
     return found
 
 
@@ -296,6 +298,16 @@ def _unnamed_values(deal: Deal, catalog: Catalog) -> Iterator[Fault]:
             yield from _misnamed_overwrite(path, scope, named, meant)
         elif named and not any(named <= set(product.group_by) for product in meant):
             yield Fault(f"{path}.where", "group", f"no product in scope has the group keys {', '.join(sorted(named))}")
+
+
+def _prices_of_events(deal: Deal, catalog: Catalog) -> Iterator[Fault]:
+    """Overwrites with parts per event, of products that have no events."""
+    for index, each in enumerate(deal.overrides):
+        part = part_per_event(each.price) if isinstance(each, Overwrite) else ""
+        named = (catalog.products[key] for key in each.scope.products if key in catalog.products)
+        if part and any(product.kind != "usage" for product in named):
+            message = "looks at single events, which only usage has"
+            yield Fault(f"overrides[{index}].price.{part}", "events", message)
 
 
 def _misnamed_overwrite(path: str, scope: Scope, named: set[str], meant: Iterable[ProductTerms]) -> Iterator[Fault]:

@@ -35,6 +35,9 @@ from meters.periods import Period
 __all__ = ["Line", "SliceUsage", "Statement", "StatementInputs", "Unrated", "build_scheduled", "build_statement"]
 
 
+MOST = Decimal("1e24")  # of a line: a thousand of them still fit into a total
+
+
 @dataclass(frozen=True, slots=True)
 class StatementInputs:
     """Everything a statement depends on. `rates` by product key; a group has the product's `group_by` keys, in that
@@ -154,15 +157,17 @@ def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unr
     purse = Purse(inputs.balances, period.starting_at, currency)
     # An amount off is given once, with the usage.
     discounts = [each for each in deal.discounts if each.percent is not None or kind != "scheduled"]
-    adjusted = _adjusted(charges, discounts, inputs)
+    held, lost = _held(charges)
+    lost += unrated
+    adjusted = _adjusted(held, discounts, inputs)
     adjusted = _due_now(kind, adjusted)
     paid, draws = pay(adjusted, purse)
-    lost = list(unrated)
     if kind != "scheduled":
         for later in (_shares_of_spend, _conversions):
-            more, without_price = later(inputs, paid, draws)
+            found, without_price = later(inputs, paid, draws)
+            more, too_large = _held(found)
             more_paid, more_draws = pay(_due_now(kind, more), purse)
-            paid, draws, lost = paid + more_paid, draws + more_draws, lost + without_price
+            paid, draws, lost = paid + more_paid, draws + more_draws, lost + without_price + too_large
     # Late usage is paid by what is left now, and counts toward no minimum of this period.
     corrections, more_draws = pay(_payable_corrections(inputs), purse)
     draws = draws + more_draws
@@ -198,6 +203,21 @@ def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unr
         taxes=tax.totals,
         untaxed=tax.untaxed,
     )
+
+
+def _held(charges: Iterable[Payable]) -> tuple[list[Payable], list[Unrated]]:
+    """The charges an invoice can hold. One event with a mistaken exponent must not stop the close of all others: what
+    comes to more is listed like usage without a price, and nobody can approve it.
+    """
+    held: list[Payable] = []
+    too_large: list[Unrated] = []
+    for payable in charges:
+        line = payable.line
+        if -MOST < line.amount < MOST:
+            held.append(payable)
+        else:
+            too_large.append(Unrated(line.product, line.group, line.period, line.quantity))
+    return held, too_large
 
 
 def _is_payable(line: Line, inputs: StatementInputs) -> bool:

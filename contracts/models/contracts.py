@@ -13,7 +13,7 @@ from django.db.models import Q
 
 from billing_project.fields import key_field
 from billing_project.history import tracked
-from catalog.models import RateCard, TimestampRange, currency_code
+from catalog.models import Rate, RateCard, TimestampRange, currency_code
 from contracts.catalog_terms import catalog_of
 from contracts.deal import NOTHING_AGREED, Deal
 from contracts.deal_format import Catalog, DealError, deal_as_dict, parse_deal
@@ -179,6 +179,7 @@ class Contract(models.Model):
             )
         self._clean_deal()
         self._clean_overlap()
+        self._clean_filter()
         self._clean_usage()
         self._clean_renewal()
         if self.pk:
@@ -231,9 +232,21 @@ class Contract(models.Model):
 
     def _beside(self) -> models.QuerySet["Contract"]:
         """The other contracts that bill all usage of somebody in the same time."""
-        others = Contract.objects.filter(bills_all_usage=True).exclude(pk=self.pk)
-        others = others.filter(Q(ending_before__isnull=True) | Q(ending_before__gt=self.starting_at))
-        return others.filter(starting_at__lt=self.ending_before) if self.ending_before else others
+        return _lasting_beside(self, Contract.objects.filter(bills_all_usage=True))
+
+    def _clean_filter(self) -> None:
+        """Contracts that each take a part of a customer's usage do not take the same part."""
+        if not self.customer_id or not self.starting_at or not self.rate_card_id or self.shadow:
+            return
+        others = Contract.objects.filter(customer=self.customer_id, shadow=False)
+        for other in _lasting_beside(self, others):
+            if self.bills_all_usage and other.bills_all_usage:
+                continue
+            mine, theirs = (each.deal.get("usage_filter", {}) for each in (self, other))
+            apart = any(set(mine[key]).isdisjoint(theirs[key]) for key in mine.keys() & theirs.keys())
+            if not apart and _meters_of(self) & _meters_of(other):
+                message = f"takes usage that contract {other.lasting} takes too: name other values"
+                raise ValidationError({"deal": [f"usage_filter: {message}"]})
 
     def _clean_usage(self) -> None:
         """Usage of a customer is billed once: by its own contract, or by one above it that names it."""
@@ -316,3 +329,15 @@ class BillingPeriod(models.Model):
 
     def __str__(self) -> str:
         return f"{self.contract} {self.starting_at:%Y-%m-%d} to {self.ending_before:%Y-%m-%d}"
+
+
+def _lasting_beside(contract: Contract, others: models.QuerySet[Contract]) -> models.QuerySet[Contract]:
+    """Those of other contracts that last in the same time."""
+    others = others.exclude(pk=contract.pk)
+    others = others.filter(Q(ending_before__isnull=True) | Q(ending_before__gt=contract.starting_at))
+    return others.filter(starting_at__lt=contract.ending_before) if contract.ending_before else others
+
+
+def _meters_of(contract: Contract) -> set[int]:
+    rates = Rate.objects.filter(rate_card=contract.rate_card_id, product__meter__isnull=False)
+    return set(rates.values_list("product__meter", flat=True))

@@ -15,11 +15,6 @@ _because(
     "om-graduated-002",
 )
 _because(
-    "A package that is started counts whole; packages are never rounded down.",
-    "flex-package-010",
-    "flex-package-012",
-)
-_because(
     "A total below zero is charged as zero; it is no error.",
     "polar-graduated-015",
 )
@@ -143,14 +138,12 @@ _because(
     "metronome_scheduled_invoice_finalisation_delay",
 )
 _because(
-    "Revenue recognition is not part of rating (it comes with the journal).",
-    "stripe_revenue_recognised_on_usage_date",
+    "Revenue follows what was billed, by product: a price for a bundle is not shared out by what its parts cost alone.",
     "asc606_ssp_allocation_bundle",
+)
+_because(
+    "Leftovers of a commit are revenue when they expire; they are not estimated before.",
     "asc606_breakage_estimate",
-    "asc606_cutoff_partial_month",
-    "orb_revrec_fixed_fee_daily",
-    "orb_revrec_usage_recognised_on_usage_day",
-    "orb_revrec_period_closed_catch_up",
 )
 _because("Throughput is measured by benchmarks.", "stripe_s3_import_throughput")
 _because(

@@ -33,6 +33,8 @@ def price_of(model: str, params: dict[str, Any]) -> dict[str, Any]:
     match model:
         case "unit":
             price = {"model": "per_unit", "unit_amount": params["unit_amount"]}
+        case "package" if params.get("rounding") == "down":
+            price = {"model": "per_unit", "unit_amount": params["amount"]}
         case "package":
             free = params.get("free_units", "0")
             price = {"model": "package", "size": params["package_size"], "amount": params["amount"], "free_units": free}
@@ -44,6 +46,14 @@ def price_of(model: str, params: dict[str, Any]) -> dict[str, Any]:
             tiers = [tier(each) for each in params["tiers"]]
             return {"model": model, "tiers": tiers} | bounds
     return price | bounds
+
+
+def config_of(params: dict[str, Any]) -> dict[str, Any] | None:
+    """A case's conversion; packages that only count when they are full are units of their size, rounded down."""
+    if params.get("rounding") == "down":
+        return {"operation": "divide", "factor": params["package_size"], "rounding": "floor"}
+    config: dict[str, Any] | None = params.get("unit_config")
+    return config
 
 
 def conversion_of(config: dict[str, Any] | None) -> Conversion:
@@ -60,9 +70,9 @@ def conversion_of(config: dict[str, Any] | None) -> Conversion:
 def total(case: dict[str, Any], price: dict[str, Any], quantity: Decimal) -> Decimal:
     """What a whole period of a quantity costs: a statement where the case has a currency, else the exact charge."""
     currency = case["params"].get("currency", "").upper()
+    conversion = conversion_of(config_of(case["params"]))
     if not currency:
-        return charge(parse_price(price), quantity).amount
-    conversion = conversion_of(case["params"].get("unit_config"))
+        return charge(parse_price(price), conversion.convert(quantity)).amount
     product = ProductTerms("calls", "calls", "m", "sum", conversion=conversion)
     uses = [("calls", day(2), str(quantity))] if quantity else []
     return bill([rate("calls", price)], None, *uses, products=[product], currency=currency).total

@@ -1,6 +1,7 @@
 """Worked examples from vendors' published pages, one test each."""
 
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -17,6 +18,7 @@ from contracts.drawdown import burn_down_order
 from contracts.products import ProductTerms
 from contracts.terms import Payer, agreed_price
 from contracts.thresholds import counted_balance, recharge, spend, spend_reached
+from invoicing.revenue import DEFERRED, RECEIVABLE, REVENUE, BilledLine, by_time, entries_of_invoice
 from invoicing.statement import build_statement
 from invoicing.totals import Earlier
 from meters.periods import Period
@@ -455,3 +457,25 @@ def test_m3ter_prepayment_month_1() -> None:
     assert statement.credits_applied == D(expected["month_1_drawdown"])
     fees = sum((each.total for _, each in schedule(made, until=day(31))), Decimal(0))
     assert statement.total + fees == D(expected["month_1_bill_total"])
+
+
+def test_orb_revrec_fixed_fee_daily() -> None:
+    example = worked_example("orb_revrec_fixed_fee_daily")
+    given, expected = example["inputs"], example["expected"]
+    april = Period(day(1, 4), day(1, 5))
+    fee = BilledLine("subscription", "fee", D(given["monthly_fee"]), by_time(april, ZONE))
+    earned, billed = entries_of_invoice([fee], day(1, 4).date(), "USD")
+    assert {each.account: each.amount for each in billed.postings} == {
+        RECEIVABLE: D(expected["billed_at_start"]), DEFERRED: -D(expected["deferred_at_start"]),
+    }  # fmt: skip
+    assert (earned.day, {each.account: each.amount for each in earned.postings}) == (
+        day(30, 4).date(),
+        {REVENUE: -D(expected["recognised_by_period_end"]), DEFERRED: D(expected["deferred_at_start"])},
+    )
+
+
+def test_asc606_cutoff_partial_month() -> None:
+    example = worked_example("asc606_cutoff_partial_month")
+    start = datetime.fromisoformat(f"2026-{example['inputs']['contract_start']}T00:00:00+00:00")
+    march, _ = by_time(Period(start, day(20, 4)), ZONE)
+    assert march.weight / 86400 == example["expected"]["days_of_service"]

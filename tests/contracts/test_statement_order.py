@@ -148,3 +148,11 @@ def test_usage_in_a_unit_without_a_rate_is_shown_and_not_billed() -> None:
     statement = bill([rate("calls", unit("3"), unit="credit")], None, ("calls", day(2), "10"))
     assert statement.total == Decimal(0)
     assert [(row.product, row.quantity) for row in statement.unrated] == [("credit", D(30))]
+
+
+def test_a_line_larger_than_an_invoice_can_hold_is_usage_without_a_price() -> None:
+    statement = bill(
+        {"calls": unit("1"), "others": unit("1")}, None, ("calls", day(2), "1e30"), ("others", day(2), "5")
+    )
+    assert [(row.product, row.quantity) for row in statement.unrated] == [("calls", D("1e30"))]
+    assert statement.total == D(5)

@@ -224,3 +224,46 @@ def test_a_contract_does_not_move_to_a_card_in_another_currency() -> None:
 @pytest.mark.django_db
 def test_the_key_at_fault_is_named(place: Place, value: Any, path: str) -> None:
     assert refused(changed(place, value))[0][0] == path
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "path"),
+    [
+        (("contracts", 0, "minimums", 0, "amount"), "1e24", "contracts[0].minimums[0].amount"),
+        (
+            ("rate_cards", 0, "rates", 4, "price"),
+            {"model": "percentage", "percent": "10", "fixed_amount": "1"},
+            "rate_cards[0].rates[4].price",
+        ),
+        (
+            ("contracts", 0, "overrides", 2),
+            {
+                "kind": "overwrite",
+                "scope": {"products": ["support"]},
+                "price": {"model": "percentage", "percent": "5", "minimum_per_event": "1"},
+            },
+            "contracts[0].overrides[2].price.minimum_per_event",
+        ),
+        (
+            ("rate_cards", 0, "rates", 4, "price"),
+            {"model": "percentage", "percent": "10", "minimum_per_event": "2", "maximum_per_event": "1"},
+            "rate_cards[0].rates[4].price.maximum_per_event",
+        ),
+    ],
+)
+@pytest.mark.django_db
+def test_what_no_invoice_could_show_is_refused(place: Place, value: Any, path: str) -> None:
+    assert refused(changed(place, value))[0][0] == path
+
+
+@pytest.mark.parametrize(("regions", "taken"), [(["eu", "us"], True), (["us"], False)])
+@pytest.mark.django_db
+def test_two_contracts_do_not_take_the_same_usage(regions: list[str], taken: bool) -> None:
+    document = copy.deepcopy(EXAMPLE)
+    first = document["contracts"][0]
+    second = {name: first[name] for name in ("customer", "rate_card", "starting_at")}
+    document["contracts"].append({**second, "key": "second", "usage_filter": {"region": regions}})
+    if taken:
+        assert refused(document)[0][0] == "contracts[1].usage_filter"
+    else:
+        apply(document)

@@ -29,6 +29,7 @@ from invoicing.payments import Received, record_payment, reverse_payment, write_
 from invoicing.revenue import BAD_DEBT, CASH, CREDITS, DEFERRED, RECEIVABLE, REVENUE, TAX, UNBILLED
 from invoicing.spend_thresholds import bill_thresholds
 from invoicing.voiding import void
+from tests.cases import worked_example
 from tests.factories import day, sell, send, user
 
 pytestmark = pytest.mark.django_db
@@ -158,6 +159,46 @@ def test_threshold_invoices_and_the_end_of_the_period_earn_once(finance: User) -
     close_periods(day(2, month=2))
     issue_all(finance)
     assert sums() == {REVENUE: Decimal(-7), RECEIVABLE: Decimal(7)}
+
+
+class TestPublishedExamples:
+    """Worked examples of tests/cases/worked_examples.json, through the books. They keep months, not days."""
+
+    def test_usage_billed_later_is_revenue_of_when_it_was_used(self, finance: User) -> None:
+        example = worked_example("stripe_revenue_recognised_on_usage_date")
+        march, april = example["inputs"]["usage"][:2], example["inputs"]["usage"][2]["q"]
+        price = {"model": "per_unit", "unit_amount": example["inputs"]["unit_amount"]}
+        (contract,) = sell(price=price, used=(), billing_every="year")
+        used = [(int(each["at"][-2:]), 3, each["q"]) for each in march]
+        for number, month, units in [*used, *((place, 4, units) for place, units in enumerate(april, start=3))]:
+            send(contract.customer.key, units, day(number, month=month))
+        close_periods(day(2, year=2027))
+        issue_all(finance)
+        expected = example["expected"]["recognised"]
+        assert by_month(REVENUE) == {
+            "2026-03": -Decimal(expected["March"]), "2026-04": -Decimal(expected["April"]),
+        }  # fmt: skip
+
+    def test_usage_of_april_is_revenue_of_april(self, finance: User) -> None:
+        example = worked_example("orb_revrec_usage_recognised_on_usage_day")
+        given = example["inputs"]
+        (contract,) = sell(price={"model": "per_unit", "unit_amount": given["unit_amount"]}, used=())
+        send(contract.customer.key, given["files_on_april_2"], day(2, month=4))
+        send(contract.customer.key, given["files_in_april"] - given["files_on_april_2"], day(20, month=4))
+        close_periods(day(2, month=5))
+        issue_all(finance)
+        assert by_month(REVENUE) == {"2026-04": -Decimal(example["expected"]["recognised_april"])}
+
+    def test_what_comes_after_the_close_lands_on_the_first_open_day(self, finance: User) -> None:
+        example = worked_example("orb_revrec_period_closed_catch_up")
+        (contract,) = sell(used=())
+        close_month(date.fromisoformat(f"2026-{example['inputs']['closed_through']}"), finance)
+        send(contract.customer.key, 10, day(10, month=3))
+        close_periods(day(2, month=4))
+        issue_all(finance)
+        earned = JournalPosting.objects.filter(account=REVENUE).values_list("entry__day", "amount")
+        on = date.fromisoformat(f"2026-{example['expected']['recognised_on']}")
+        assert list(earned) == [(on, Decimal(-5))]
 
 
 class TestClosedMonths:

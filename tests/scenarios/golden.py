@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.scenarios.golden_prices import Golden
 
-FILES = ("price", "proration", "credits", "aggregation")
+FILES = ("price", "proration", "credits", "aggregation", "worked_examples")
 NOT_IN_A_FILE = {"om-parse-006": "What is no JSON cannot stand in a file."}
 
 
@@ -22,9 +22,12 @@ def golden(file: str) -> dict[str, "Golden"]:
     """The cases of a file by id, but those left out."""
     from tests.cases import HERE
     from tests.cases.left_out import LEFT_OUT
+    from tests.scenarios.golden_examples import examples
     from tests.scenarios.golden_prices import PRICES
     from tests.scenarios.golden_terms import TERMS
 
+    if file == "worked_examples":
+        return examples()
     makers = {**PRICES, **TERMS}
     cases = json.loads((Path(HERE) / f"{file}.json").read_text())
     return {case["id"]: makers[case["model"]](case) for case in cases if case["id"] not in {*LEFT_OUT, *NOT_IN_A_FILE}}

@@ -8,7 +8,7 @@ from typing import Any
 
 from catalog.price_format import parse_price
 from catalog.pricing import charge
-from tests.cases.test_price_cases import ROUNDINGS, price_of
+from tests.cases.test_price_cases import ROUNDINGS, config_of, price_of
 from tests.contracts.worked import D
 from tests.scenarios.building import Written, scenario
 
@@ -91,9 +91,7 @@ def plain_price(case: Case) -> Golden:
     if not given.get("last_slice", True):
         price.pop("minimum", None)
     currency = params.get("currency", "").upper()
-    written = used(
-        price, str(prior + quantity), currency=currency or "USD", product=converted(params.get("unit_config"))
-    )
+    written = used(price, str(prior + quantity), currency=currency or "USD", product=converted(config_of(params)))
     read = total if currency else exact
     return Golden(written, lambda result: read(result) - before, D(expected["total"]))
 
