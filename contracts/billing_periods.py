@@ -2,12 +2,19 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cache
+from itertools import islice
+from typing import Any
 
 from django.db import transaction
 from django.db.models import F, Max, Q, QuerySet
 
-from contracts.models import BillingPeriod, Contract, Standing
+from billing_project.prepared import ask, columns, instance, width
+from catalog.models import RateCard
+from contracts.models import BillingPeriod, Contract, Customer, Standing
 from meters.periods import billing_periods
+
+READ_ALONG: list[tuple[type[Any], str]] = [(BillingPeriod, "p"), (Contract, "c"), (Customer, "u"), (RateCard, "r")]
 
 
 def write_periods(until: datetime, contracts: QuerySet[Contract] | None = None) -> int:
@@ -43,14 +50,33 @@ def period_at(contract: Contract, instant: datetime) -> BillingPeriod | None:
 
     Its terms (contract, customer and rate card) are read along.
     """
-    holding = BillingPeriod.objects.select_related("contract__customer", "contract__rate_card").filter(
-        contract=contract.pk, starting_at__lte=instant, ending_before__gt=instant
-    )
-    found = holding.first()
+    found = _holding(contract.pk, instant)
     if found is None:
         write_periods(instant, Contract.objects.filter(pk=contract.pk))
-        found = holding.all().first()
+        found = _holding(contract.pk, instant)
     return found
+
+
+@cache
+def _statement() -> str:
+    read = ", ".join(columns(model, table) for model, table in READ_ALONG)
+    return f"""
+        SELECT {read} FROM contracts_billingperiod AS p
+        JOIN contracts_contract AS c ON c.id = p.contract_id JOIN contracts_customer AS u ON u.id = c.customer_id
+        JOIN catalog_ratecard AS r ON r.id = c.rate_card_id
+        WHERE p.contract_id = %s AND p.starting_at <= %s AND p.ending_before > %s ORDER BY p.starting_at LIMIT 1
+    """  # noqa: S608
+
+
+def _holding(contract: int, instant: datetime) -> BillingPeriod | None:
+    for row in ask(_statement(), [contract, instant, instant]):
+        values = iter(row)
+        read = [instance(model, list(islice(values, width(model)))) for model, _ in READ_ALONG]
+        period: BillingPeriod = read[0]
+        _, found, customer, card = read
+        found.customer, found.rate_card, period.contract = customer, card, found
+        return period
+    return None
 
 
 def _missing(contract: Contract, until: datetime) -> Iterable[BillingPeriod]:

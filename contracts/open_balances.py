@@ -9,9 +9,10 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from django.db.models import Q, Sum
+from django.db.models import Q
 
 from billing_project.history import as_known
+from billing_project.prepared import ask, ids
 from catalog.money import ZERO
 from contracts.balances import (
     Balance,
@@ -25,14 +26,26 @@ from contracts.balances import (
     starts_before,
 )
 from contracts.deal import Deal
-from contracts.models import Contract, Customer, Families, LedgerEntry, below
+from contracts.models import Contract, Customer, Families, below
 from contracts.renewals import renewed_balances
 from contracts.shared_terms import SharedCommit, SharedFunds, billed_by
 
-Kind = LedgerEntry.Kind
-DRAWN = Q(kind__in=[Kind.DRAW, Kind.VOID_RETURN, Kind.MANUAL])
-GONE = Q(kind=Kind.EXPIRATION) | Q(kind=Kind.ROLLOVER, amount__lt=0)
-ROLLED_IN = Q(kind=Kind.ROLLOVER, amount__gt=0)
+# What was drawn, expired and rolled in, by balance and window.
+SUMS = """
+SELECT c.key, u.key, e.balance, e.segment, sum(e.amount) FILTER (WHERE e.kind IN ('draw', 'void_return', 'manual')),
+       sum(e.amount) FILTER (WHERE e.kind = 'expiration' OR e.kind = 'rollover' AND e.amount < 0),
+       sum(e.amount) FILTER (WHERE e.kind = 'rollover' AND e.amount > 0)
+FROM contracts_ledgerentry AS e JOIN contracts_customer AS u ON u.id = e.customer_id
+LEFT JOIN contracts_contract AS c ON c.id = e.contract_id
+WHERE ({whose}) AND (e.at < %(before)s::timestamptz OR %(before)s::timestamptz IS NULL)
+AND (e.created_at <= %(known_at)s::timestamptz OR %(known_at)s::timestamptz IS NULL)
+GROUP BY 1, 2, 3, 4
+"""
+POSTED = SUMS.format(whose="e.contract_id = ANY(%(contracts)s::bigint[])")
+POSTED_ALSO_SHARED = SUMS.format(
+    whose="e.contract_id = ANY(%(contracts)s::bigint[])"
+    " OR e.contract_id IS NULL AND e.customer_id = ANY(%(customers)s::bigint[])"
+)
 
 
 class OpenBalances:
@@ -73,8 +86,13 @@ class OpenBalances:
 
     def rivals(self) -> Q:
         """The invoices that draw on any of the same balances, those of the contracts themselves included."""
-        own = Q(contract__in=[*self._contracts, *self._renewed])
-        return own | Q(customer__in=below(self._sharing)) if self._sharing else own
+        contracts, customers = self.drawing()
+        own = Q(contract__in=contracts)
+        return own | Q(customer__in=customers) if customers else own
+
+    def drawing(self) -> tuple[list[int], list[int]]:
+        """Whose invoices those are: contracts, and customers."""
+        return ids([*self._contracts, *self._renewed]), ids(below(self._sharing))
 
     def of(self, contract: Contract, until: datetime) -> list[Balance]:
         """Every balance open to a contract whose window starts before `until`, less what issued invoices drew.
@@ -125,18 +143,9 @@ def _posted(
     contracts: Collection[int], customers: Collection[int], before: datetime | None, known_at: datetime | None
 ) -> Posted:
     """What the ledger says of the balances of contracts, and of those that customers share."""
-    entries = LedgerEntry.objects.filter(contract__in=contracts)
-    if customers:
-        entries = entries | LedgerEntry.objects.filter(contract=None, customer__in=customers)
-    if before is not None:
-        entries = entries.filter(at__lt=before)
-    if known_at is not None:
-        entries = entries.filter(created_at__lte=known_at)
+    given = {"contracts": ids(contracts), "customers": ids(customers), "before": before, "known_at": known_at}
     posted = Posted()
-    rows = entries.values_list("contract__key", "customer__key", "balance", "segment").annotate(
-        drawn=Sum("amount", filter=DRAWN), gone=Sum("amount", filter=GONE), came=Sum("amount", filter=ROLLED_IN)
-    )
-    for contract, customer, balance, segment, *sums in rows.order_by():
+    for contract, customer, balance, segment, *sums in ask(POSTED_ALSO_SHARED if customers else POSTED, given):
         place = (of_contract(contract) if contract else of_customer(customer), balance, segment)
         _note(posted, place, *sums)
     return posted

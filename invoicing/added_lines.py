@@ -3,9 +3,11 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from functools import cache
 
+from billing_project.prepared import ask, columns, ids, instance
 from contracts.lines import Line
-from invoicing.models import AddedLine, open_at
+from invoicing.models import OPEN_AT, AddedLine
 from meters.periods import Period
 
 # A usage invoice is known by its period, a scheduled one by its contract and instant.
@@ -17,14 +19,23 @@ def added_lines(contracts: Collection[int], known_at: datetime | None = None) ->
     instant.
     """
     found: dict[Place, list[Line]] = defaultdict(list)
-    rows = AddedLine.objects.filter(open_at(known_at, "invoice__"), invoice__contract__in=contracts)
-    if known_at is not None:
-        rows = rows.filter(created_at__lte=known_at)
-    for row in rows.select_related("invoice").order_by("pk"):
-        invoice = row.invoice
-        place = invoice.period_id or (invoice.contract_id, invoice.scheduled_at or invoice.starting_at)
-        found[place].append(_line(row, Period(invoice.starting_at, invoice.ending_before)))
+    for *values, period, contract, scheduled_at, start, end in ask(
+        _statement(), {"contracts": ids(contracts), "known_at": known_at}
+    ):
+        place = period or (contract, scheduled_at or start)
+        found[place].append(_line(instance(AddedLine, values), Period(start, end)))
     return {place: tuple(lines) for place, lines in found.items()}
+
+
+@cache
+def _statement() -> str:
+    return f"""
+        SELECT {columns(AddedLine, "l")}, i.period_id, i.contract_id, i.scheduled_at, i.starting_at, i.ending_before
+        FROM invoicing_addedline AS l JOIN invoicing_invoice AS i ON i.id = l.invoice_id
+        WHERE i.contract_id = ANY(%(contracts)s::bigint[])
+        AND (l.created_at <= %(known_at)s::timestamptz OR %(known_at)s::timestamptz IS NULL) AND {OPEN_AT}
+        ORDER BY l.id
+    """  # noqa: S608
 
 
 def _line(row: AddedLine, period: Period) -> Line:

@@ -1,11 +1,14 @@
 """Statements of billing periods and due fees as they are now, from the terms and the usage there is."""
 
+import json
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
+from billing_project.prepared import ask, ids
 from catalog.money import add
 from contracts.balances import BalanceId, of_contract
 from contracts.billing_periods import period_at
@@ -15,12 +18,24 @@ from invoicing.added_lines import added_lines
 from invoicing.draft_rows import Built
 from invoicing.fees import DueFees, due_fees
 from invoicing.inputs import Terms, gather
-from invoicing.models import Invoice, open_at
+from invoicing.models import OPEN_AT, Invoice
 from invoicing.statement import Statement, StatementInputs, build_scheduled, build_statement, build_threshold
 from meters.periods import Period
 
 USAGE_FIRST, THEN_FEES = 0, 1
 Place = tuple[datetime, int, bool, str]
+DRAWS = """
+SELECT c.key, i.ending_before, i.scheduled_at, i.draws
+FROM invoicing_invoice AS i JOIN contracts_contract AS c ON c.id = i.contract_id
+WHERE ({whose}) AND i.draws <> '[]' AND i.id <> ALL(%(without)s::bigint[])
+AND (i.period_id <> ALL(%(periods)s::bigint[]) OR i.period_id IS NULL)
+AND {open_at}
+"""
+DRAWING = DRAWS.format(open_at=OPEN_AT, whose="i.contract_id = ANY(%(contracts)s::bigint[])")
+DRAWING_TOO = DRAWS.format(
+    open_at=OPEN_AT,
+    whose="i.contract_id = ANY(%(contracts)s::bigint[]) OR i.customer_id = ANY(%(customers)s::bigint[])",
+)
 
 
 def statements(periods: Sequence[BillingPeriod]) -> list[Statement]:
@@ -82,13 +97,10 @@ class _Pending:
         self._last = terms.balances.billers()
         self._drawn: dict[BalanceId, Decimal] = defaultdict(Decimal)
         self._waiting: deque[tuple[Place, BalanceId, Decimal]] = deque()
-        rows = Invoice.objects.filter(terms.balances.rivals(), open_at(terms.known_at)).exclude(draws=[])
-        rows = rows.exclude(pk__in=leaving_out).exclude(period__in=periods)
         found: list[tuple[Place, BalanceId, Decimal]] = []
-        for row in rows.values("contract__key", "ending_before", "scheduled_at", "draws"):
-            contract = row["contract__key"]
-            place = self.place(contract, row["scheduled_at"] or row["ending_before"], row["scheduled_at"])
-            found += [(place, drawn_balance(draw, contract), Decimal(draw["amount"])) for draw in row["draws"]]
+        for each in open_draws(terms, periods, leaving_out):
+            place = self.place(each.contract, each.scheduled_at or each.ending_before, each.scheduled_at)
+            found.append((place, each.balance, each.amount))
         self._waiting.extend(sorted(found))
 
     def place(self, contract: str, at: datetime, scheduled_at: datetime | None) -> Place:
@@ -115,6 +127,27 @@ def _seen_by(contract: Contract, balance: BalanceId) -> BalanceId:
     """A shadow's draws on shared balances count for itself only."""
     owner, key, segment = balance
     return (f"{of_contract(contract.key)} {owner}", key, segment) if contract.shadow else balance
+
+
+class OpenDraw(NamedTuple):
+    """What an open invoice of a contract draws from a balance."""
+
+    contract: str
+    ending_before: datetime
+    scheduled_at: datetime | None
+    balance: BalanceId
+    amount: Decimal
+
+
+def open_draws(terms: Terms, periods: Iterable[int | None] = (), leaving_out: Iterable[int] = ()) -> Iterator[OpenDraw]:
+    """What open invoices draw on the balances of contracts, but for those of the periods and those in `leaving_out`."""
+    contracts, customers = terms.balances.drawing()
+    given = {"contracts": contracts, "customers": customers, "without": ids(leaving_out), "periods": ids(periods)}
+    rows = ask(DRAWING_TOO if customers else DRAWING, {**given, "known_at": terms.known_at})
+    for contract, ending_before, scheduled_at, draws in rows:
+        for draw in json.loads(draws):
+            balance = drawn_balance(draw, contract)
+            yield OpenDraw(contract, ending_before, scheduled_at, balance, Decimal(draw["amount"]))
 
 
 def drawn_balance(draw: Mapping[str, str], contract: str) -> BalanceId:

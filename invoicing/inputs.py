@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
+from billing_project.prepared import ask, ids
 from catalog.money import ZERO, add
 from catalog.prices import Price, looks_at_each_event
 from contracts.as_known import contracts_as_known
 from contracts.balances import BalanceId
-from contracts.catalog_terms import product_terms, products_by_key, rates_by_card, units_of
+from contracts.catalog_terms import CardRates, terms_as_known, terms_of_cards, units_of
 from contracts.deal import Deal, Overwrite
-from contracts.models import BillingPeriod, Contract, CustomerKey
+from contracts.models import BillingPeriod, Contract
 from contracts.open_balances import OpenBalances
 from contracts.products import ProductTerms
 from contracts.scopes import covers_product
 from contracts.subscription_lines import Fees
 from contracts.terms import Rate
-from invoicing.models import Invoice, Status
 from invoicing.statement import SliceUsage, StatementInputs, slice_instants
 from invoicing.tax_terms import TaxTerms
 from invoicing.totals import Earlier
@@ -27,7 +27,18 @@ from meters.event_values import event_values
 from meters.periods import Period, cut
 from meters.slices import accrued_part, measured_periods
 
-CardRates = Mapping[int, Mapping[str, Sequence[Rate]]]
+KEYS = """
+SELECT u.key, k.key FROM contracts_customerkey AS k JOIN contracts_customer AS u ON u.id = k.customer_id
+WHERE k.customer_id = ANY(%s::bigint[])
+"""
+KEYS_OF_NAMED = """
+SELECT u.key, k.key FROM contracts_customerkey AS k JOIN contracts_customer AS u ON u.id = k.customer_id
+WHERE u.key = ANY(%s::text[])
+"""
+THRESHOLD_INVOICES = """
+SELECT period_id, number, id, total FROM invoicing_invoice
+WHERE period_id = ANY(%s::bigint[]) AND kind = 'threshold' AND status <> 'void' ORDER BY scheduled_at
+"""
 
 
 class Terms:
@@ -41,7 +52,7 @@ class Terms:
         self,
         contracts: Iterable[Contract],
         drawn_before: datetime | None = None,
-        rates: CardRates | None = None,
+        rates: Mapping[int, CardRates] | None = None,
         known_at: datetime | None = None,
     ) -> None:
         self.known_at = known_at
@@ -49,13 +60,14 @@ class Terms:
             contracts = contracts_as_known(contracts, known_at)
         self._contracts = {contract.pk: contract for contract in contracts}
         cards = {contract.rate_card_id: contract.rate_card for contract in self._contracts.values()}
-        self._rates = rates_by_card(cards, known_at) if rates is None else rates
+        asked = [*cards] if rates is None else []
+        catalog = terms_of_cards(asked) if known_at is None else terms_as_known(asked, known_at)
+        self._rates = catalog.rates if rates is None else rates
         self._units = {pk: units_of(card) for pk, card in cards.items()}
-        self._rows = products_by_key(known_at)
-        self._products = {key: product_terms(row) for key, row in self._rows.items()}
+        self._rows, self._products = catalog.products.rows, catalog.products.terms
         self._deals = {pk: contract.parsed_deal for pk, contract in self._contracts.items()}
         self._sold = {pk: self._products_of(contract) for pk, contract in self._contracts.items()}
-        self._taxes = TaxTerms(known_at)
+        self._taxes = TaxTerms(catalog.tax_rates)
         self._keys = _customer_keys(self._contracts.values(), self._deals)
         self.balances = OpenBalances(self._contracts.values(), self._deals, drawn_before, known_at)
 
@@ -183,9 +195,8 @@ def gather(
 def _threshold_invoices(periods: Sequence[BillingPeriod]) -> dict[int, list[Earlier]]:
     """What threshold invoices billed of each period. They outlive the term that asked for them."""
     found: dict[int, list[Earlier]] = defaultdict(list)
-    rows = Invoice.objects.filter(kind=Invoice.Kind.THRESHOLD, period__in=[period.pk for period in periods])
-    for row in rows.exclude(status=Status.VOID).order_by("scheduled_at"):
-        found[row.period_id or 0].append(Earlier(row.number or str(row.pk), row.total.amount))
+    for period, number, key, total in ask(THRESHOLD_INVOICES, [ids(period.pk for period in periods)]):
+        found[period].append(Earlier(number or str(key), total))
     return found
 
 
@@ -230,11 +241,11 @@ def _overwritten(product: ProductTerms, deal: Deal) -> Iterable[Price]:
 def _customer_keys(contracts: Collection[Contract], deals: Mapping[int, Deal]) -> dict[int, tuple[str, ...]]:
     """By contract, the keys of the customers whose usage it bills: its own, and those below that it names."""
     named = {key for deal in deals.values() for key in deal.usage_customers}
-    rows = CustomerKey.objects.filter(customer__in={each.customer_id for each in contracts})
-    if named:
-        rows = rows | CustomerKey.objects.filter(customer__key__in=named)
     keys: dict[str, list[str]] = defaultdict(list)
-    for customer, key in rows.values_list("customer__key", "key"):
+    for customer, key in ask(KEYS, [ids(each.customer_id for each in contracts)]):
+        keys[customer].append(key)
+    named -= keys.keys()
+    for customer, key in ask(KEYS_OF_NAMED, [sorted(named)]) if named else ():
         keys[customer].append(key)
     return {
         each.pk: tuple(

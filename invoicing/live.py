@@ -5,21 +5,20 @@ the number of contracts.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import cache
 
-from django.db.models import Q
-
+from billing_project.prepared import ask, columns, ids, instance
 from catalog.money import ZERO, add
 from contracts.balances import POSTPAID, Balance, BalanceId, left_at_start
 from contracts.billing_periods import write_periods
 from contracts.models import BillingPeriod, Contract, Standing
 from invoicing.draft_rows import Built
-from invoicing.drafts import build, drawn_balance
+from invoicing.drafts import build, open_draws
 from invoicing.inputs import Terms, drawn_too
-from invoicing.models import OPEN, Invoice
 from meters.periods import Period
 
 MOMENT = timedelta(microseconds=1)
@@ -51,11 +50,12 @@ def live(contracts: Sequence[Contract], at: datetime) -> list[Live]:
 
     Of a shadow contract, which is never closed, only the running period is looked at.
     """
-    write_periods(at, Contract.objects.filter(pk__in=[each.pk for each in contracts]))
+    periods = _unclosed(contracts, at)
+    terms = Terms(contracts)
     built: dict[int, list[Built]] = defaultdict(list)
-    for each in build(_unclosed(contracts, at)):
+    for each in build(periods, terms=terms):
         built[each.contract.pk].append(each)
-    balances = _balances([each for each in contracts if each.deal], built, at)
+    balances = _balances(terms, contracts, built, at)
     found = []
     for contract in contracts:
         unwritten = tuple(built[contract.pk])
@@ -77,30 +77,43 @@ def in_force(contracts: Iterable[Contract], at: datetime) -> list[Contract]:
 
 
 def _unclosed(contracts: Sequence[Contract], at: datetime) -> list[BillingPeriod]:
+    """The periods that have begun and are not closed, written if they were not yet, in order of contract and time."""
     known = {each.pk: each for each in contracts}
-    periods = BillingPeriod.objects.filter(contract__in=known, closed_at=None, starting_at__lte=at)
-    periods = periods.filter(Q(contract__shadow=False) | Q(ending_before__gt=at)).order_by("contract", "starting_at")
-    return [_with_contract(period, known[period.contract_id]) for period in periods]
+    found = _read_unclosed(known, at)
+    running = {each.contract_id for each in found if each.ending_before > at}
+    behind = known.keys() - running
+    if behind and write_periods(at, Contract.objects.filter(pk__in=behind)):
+        found = _read_unclosed(known, at)
+    return found
 
 
-def _with_contract(period: BillingPeriod, contract: Contract) -> BillingPeriod:
-    period.contract = contract
-    return period
+def _read_unclosed(known: Mapping[int, Contract], at: datetime) -> list[BillingPeriod]:
+    found = []
+    for row in ask(_statement(), [ids(known), at, at]):
+        period = instance(BillingPeriod, row)
+        period.contract = known[period.contract_id]
+        found.append(period)
+    return found
+
+
+@cache
+def _statement() -> str:
+    return f"""
+        SELECT {columns(BillingPeriod, "p")}
+        FROM contracts_billingperiod AS p JOIN contracts_contract AS c ON c.id = p.contract_id
+        WHERE p.contract_id = ANY(%s::bigint[]) AND p.closed_at IS NULL AND p.starting_at <= %s
+            AND (NOT c.shadow OR p.ending_before > %s)
+        ORDER BY p.contract_id, p.starting_at
+    """  # noqa: S608
 
 
 def _balances(
-    contracts: Sequence[Contract], built: dict[int, list[Built]], at: datetime
+    terms: Terms, contracts: Sequence[Contract], built: dict[int, list[Built]], at: datetime
 ) -> dict[int, tuple[tuple[Balance, Decimal], ...]]:
     """What is left of the balances open at an instant, after what is posted, drafted and used by then."""
-    if not contracts:
-        return {}
-    terms = Terms(contracts)
     drawn: dict[BalanceId, Decimal] = defaultdict(Decimal)
-    drafts = Invoice.objects.filter(terms.balances.rivals(), status__in=OPEN).exclude(draws=[])
-    for contract, draws in drafts.values_list("contract__key", "draws"):
-        for draw in draws:
-            balance = drawn_balance(draw, contract)
-            drawn[balance] = add([drawn[balance], Decimal(draw["amount"])])
+    for draw in open_draws(terms):
+        drawn[draw.balance] = add([drawn[draw.balance], draw.amount])
     for each in contracts:
         for one in built[each.pk]:
             for posted in one.statement.draws:

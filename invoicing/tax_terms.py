@@ -1,11 +1,10 @@
 """The tax of customers, from their own settings and the rates there are."""
 
-from datetime import datetime
+from collections.abc import Sequence
 from decimal import Decimal
 
 from catalog.models import TaxRate
 from catalog.money import divide
-from contracts.catalog_terms import tax_rates
 from contracts.models import Customer, TaxTreatment
 from invoicing.taxation import HUNDRED, Tax, TaxRules
 
@@ -28,10 +27,10 @@ TREATMENTS: dict[str, tuple[str, str, str]] = {
 
 
 class TaxTerms:
-    """The rates of tax, read once: one query. `known_at`: as they were known at that instant."""
+    """The rates of tax there are, for any number of customers."""
 
-    def __init__(self, known_at: datetime | None = None) -> None:
-        self._rates = [(row.region, _tax(row)) for row in tax_rates(known_at)]
+    def __init__(self, rates: Sequence[TaxRate]) -> None:
+        self._rates = rates
 
     def rules(self, customer: Customer) -> TaxRules:
         """What decides the tax of invoices addressed to a customer."""
@@ -44,7 +43,9 @@ class TaxTerms:
         if not self._rates:
             return TaxRules()
         rates = tuple(
-            tax for region, tax in self._rates if tax.country == customer.country and region in ("", customer.region)
+            _tax(row)
+            for row in self._rates
+            if row.country == customer.country and row.region in ("", customer.region)
         )
         return TaxRules(rates=rates, expected=True)
 

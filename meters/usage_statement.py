@@ -14,131 +14,30 @@ from meters.covering import Covering, Span, cover, merge
 from meters.matching import Parameters, distinct, group, is_among, matches, value
 from meters.models import Aggregation, Meter
 from meters.periods import Period
-
-LAST = ("last_time", "last_key", "last_value")
-BY_LAST = "(array_agg({} ORDER BY last_time DESC, last_key DESC))[1] AS {}"
-NO_LAST = "NULL::timestamptz AS last_time, NULL::uuid AS last_key, NULL::numeric AS last_value"
-NO_MOMENT = "NULL::numeric AS moment"
-# What an aggregation takes from its buckets beside the number of events. It is a third of the time to take it all.
-MEASURED = {
-    Aggregation.SUM: {"total": "sum(total)"},
-    Aggregation.AVERAGE: {"total": "sum(total)"},
-    Aggregation.MIN: {"smallest": "min(smallest)"},
-    Aggregation.MAX: {"largest": "max(largest)"},
-    Aggregation.TIME_WEIGHTED: {"total": "sum(total)", "moment": "sum(moment)"},
-}
-
-SHARED = """
-WITH who AS MATERIALIZED (
-    SELECT given.who, s.id AS subject_id
-    FROM unnest({who}, {keys}) AS given (who, key) JOIN meters_subject AS s ON s.key = given.key {everybody}
-), {fresh} loose AS MATERIALIZED (
-    SELECT found.* FROM (
-        {of_tail}
-        SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties, false AS is_tail
-        FROM meters_event AS e
-        WHERE {behind} AND ({edges}) AND (e.subject_id IN (SELECT subject_id FROM who)) IS TRUE
-    ) AS found,
-    -- One row that the planner takes for a hundred. Without statistics it would take thousands of loose events for a
-    -- handful, and join them by nested loops.
-    unnest(ARRAY(SELECT 1)), unnest(ARRAY(SELECT 1)) AS again
+from meters.usage_parts import (
+    AMONG_FRESH,
+    BUCKETS,
+    BY_GROUP,
+    BY_GROUP_OF_EVERYBODY,
+    BY_LAST,
+    CURSOR_ASK,
+    DIFFERENT,
+    EVENTS,
+    EVERYBODY,
+    FRESH,
+    LAST,
+    LOOSE,
+    LOOSE_VALUES,
+    MEASURED,
+    NO_LAST,
+    NO_MOMENT,
+    OF_ALL_GROUPS,
+    OF_TAIL,
+    SHARED,
+    STORED_VALUES,
+    TAIL_TABLES,
+    UNCONTESTED,
 )
-SELECT {cursor_ask} AS ask, ARRAY[]::text[] AS groups, coalesce(max(xid), 0) AS events,
-       coalesce(max(base_seq), -1)::numeric AS total, NULL::numeric AS smallest, NULL::numeric AS largest,
-       {no_last}, NULL::numeric AS moment, 0::bigint AS different
-FROM meters_rollupcursor
-"""
-FRESH = """
-fresh AS MATERIALIZED (
-    SELECT e.time, e.key, e.subject_id, e.event_type_id, e.properties
-    FROM meters_event AS e
-    WHERE {beyond} AND ({times}) AND (e.subject_id IN (SELECT subject_id FROM who)) IS TRUE
-), {tail_tables},
-"""
-OF_TAIL = "SELECT e.*, true AS is_tail FROM fresh AS e WHERE {uncontested} UNION ALL"
-EVERYBODY = "UNION ALL SELECT {who}, id FROM meters_subject"
-# In the tail two events may share an identity, and no key table says yet which one is kept: the first to come.
-TAIL_TABLES = """
-doubled AS MATERIALIZED (
-    SELECT o.key FROM meters_event AS o WHERE {beyond}{among} GROUP BY o.key HAVING count(*) > 1
-), first_of_doubled AS MATERIALIZED (
-    SELECT DISTINCT ON (o.key) o.key, o.time FROM meters_event AS o
-    WHERE {beyond} AND (o.key IN (SELECT key FROM doubled)) IS TRUE ORDER BY o.key, o.xid, o.seq
-)
-"""
-# Grouping every key of the tail would take longer than all the rest: only those that matter are looked for.
-AMONG_FRESH = " AND EXISTS (SELECT FROM fresh) AND (o.key IN (SELECT key FROM fresh)) IS TRUE"
-# Subqueries, not joins: they cost the same for each event whatever the planner believes about their number.
-UNCONTESTED = """
-coalesce((SELECT k.time FROM meters_eventkey AS k WHERE k.key = e.key), e.time) = e.time
-AND (e.key NOT IN (SELECT key FROM doubled) OR (e.key, e.time) IN (SELECT key, time FROM first_of_doubled))
-"""
-CURSOR_ASK = -1
-
-BUCKETS = """
-SELECT ask, {groups} AS groups, {measures} FROM ({by_group}) AS by_group
-JOIN meters_groupvalues AS g ON g.id = by_group.group_id
-WHERE {where}
-GROUP BY 1, 2
-"""
-# The buckets of a customer lie side by side in the index: reading them there, for each in turn, takes half the time of
-# a join that sorts all of them. Of everybody all buckets are read.
-BY_GROUP = """
-    SELECT asked.ask, found.*
-    FROM unnest({asks}, {meters}, {who}, {starts}, {ends}) AS asked (ask, meter_id, who, starting_at, ending_before)
-    JOIN who ON who.who = asked.who
-    CROSS JOIN LATERAL (
-        SELECT b.group_id, {measures} FROM meters_{size}bucket AS b
-        WHERE b.meter_id = asked.meter_id AND b.subject_id = who.subject_id
-            AND b.starting_at >= asked.starting_at AND b.starting_at < asked.ending_before
-        GROUP BY b.group_id
-    ) AS found
-"""
-BY_GROUP_OF_EVERYBODY = """
-    SELECT asked.ask, b.group_id, {measures}
-    FROM unnest({asks}, {meters}, {who}, {starts}, {ends}) AS asked (ask, meter_id, who, starting_at, ending_before)
-    JOIN who ON who.who = asked.who
-    JOIN meters_{size}bucket AS b ON b.meter_id = asked.meter_id AND b.subject_id = who.subject_id
-        AND b.starting_at >= asked.starting_at AND b.starting_at < asked.ending_before
-    GROUP BY asked.ask, b.group_id
-"""
-# Different values cannot be added up: one branch looks at all of them together.
-DIFFERENT = """
-SELECT ask, groups, 0::bigint AS events, NULL::numeric AS total, NULL::numeric AS smallest, NULL::numeric AS largest,
-       {no_last}, NULL::numeric AS moment, count(DISTINCT value) AS different
-FROM ({sources}) AS seen GROUP BY 1, 2
-"""
-STORED_VALUES = """
-SELECT asked.ask, {groups} AS groups, b.value
-FROM unnest({asks}, {who}, {starts}, {ends}) AS asked (ask, who, starting_at, ending_before)
-JOIN who ON who.who = asked.who
-JOIN meters_{size}value AS b ON b.meter_id = {meter} AND b.subject_id = who.subject_id
-    AND b.starting_at >= asked.starting_at AND b.starting_at < asked.ending_before
-JOIN meters_groupvalues AS g ON g.id = b.group_id
-WHERE {where}
-"""
-LOOSE_VALUES = """
-SELECT ask, groups, value FROM (
-    SELECT asked.ask, {groups} AS groups, {distinct} AS value
-    FROM unnest({asks}, {who}, {starts}, {ends}, {tails}) AS asked (ask, who, starting_at, ending_before, is_tail)
-    JOIN who ON who.who = asked.who
-    JOIN loose AS e ON e.subject_id = who.subject_id AND e.is_tail = asked.is_tail
-        AND e.time >= asked.starting_at AND e.time < asked.ending_before
-    WHERE {matches}
-) AS matched WHERE value IS NOT NULL
-"""
-EVENTS = """
-SELECT ask, groups, {measures} FROM (
-    SELECT asked.ask, {groups} AS groups, 1 AS events, {value} AS total, e.time AS last_time, e.key AS last_key
-    FROM unnest({asks}, {who}, {starts}, {ends}, {tails}) AS asked (ask, who, starting_at, ending_before, is_tail)
-    JOIN who ON who.who = asked.who
-    JOIN loose AS e ON e.subject_id = who.subject_id AND e.is_tail = asked.is_tail
-        AND e.time >= asked.starting_at AND e.time < asked.ending_before
-    WHERE {matches}
-    OFFSET 0
-) AS matched WHERE total IS NOT NULL
-GROUP BY 1, 2
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +98,8 @@ class UsageStatement:
     """Builds the statement for any number of requests. A row: place of the request, group values, the measures.
 
     The row of CURSOR_ASK holds the cursor in this snapshot: where it is not the known one, the rest is worth nothing.
+    `reads_events` is false where buckets say it all; the text then says nothing of the cursor and is the same for all
+    customers.
     """
 
     def __init__(self, requests: Sequence[UsageRequest], known: Known) -> None:
@@ -209,6 +110,7 @@ class UsageStatement:
             _Asked(ask, request, self._who.setdefault(request.customer_keys, len(self._who)), self._covering(request))
             for ask, request in enumerate(requests)
         ]
+        self.reads_events = known.has_tail or any(each.covering.edges for each in self._asked)
         branches = [self._shared(), *self._buckets("day"), *self._buckets("hour"), *self._events(), *self._different()]
         self.text = " UNION ALL ".join(branches)
 
@@ -225,11 +127,16 @@ class UsageStatement:
             who=add([who for who, _ in named], "int[]"),
             keys=add([key for _, key in named], "text[]"),
             everybody=EVERYBODY.format(who=self._who[None]) if None in self._who else "",
+            events=self._loose_events() if self.reads_events else "",
+            cursor_ask=CURSOR_ASK,
+            no_last=NO_LAST,
+        )
+
+    def _loose_events(self) -> str:
+        return LOOSE.format(
             fresh=self._fresh() if self._known.has_tail else "",
             of_tail=OF_TAIL.format(uncontested=UNCONTESTED) if self._known.has_tail else "",
             behind=f"NOT ({self._known.beyond('e')})",
-            cursor_ask=CURSOR_ASK,
-            no_last=NO_LAST,
             edges=self._in_spans(span for each in self._asked for span in each.covering.edges),
         )
 
@@ -264,15 +171,18 @@ class UsageStatement:
     def _bucket_branch(self, size: str, shape: "_Shape", asked: Sequence[tuple[_Asked, Span]]) -> str:
         add = self.parameters.add
         measures = _measures(shape.aggregation)
-        by_group = (BY_GROUP_OF_EVERYBODY if shape.everybody else BY_GROUP).format(
-            size=size,
-            measures=measures,
-            asks=add([each.ask for each, _ in asked], "int[]"),
-            meters=add([each.request.meter.pk for each, _ in asked], "int[]"),
-            who=add([each.who for each, _ in asked], "int[]"),
-            starts=add([start for _, (start, _) in asked], "timestamptz[]"),
-            ends=add([end for _, (_, end) in asked], "timestamptz[]"),
-        )
+        given = {
+            "size": size,
+            "measures": measures,
+            "asks": add([each.ask for each, _ in asked], "int[]"),
+            "meters": add([each.request.meter.pk for each, _ in asked], "int[]"),
+            "who": add([each.who for each, _ in asked], "int[]"),
+            "starts": add([start for _, (start, _) in asked], "timestamptz[]"),
+            "ends": add([end for _, (_, end) in asked], "timestamptz[]"),
+        }
+        if not (shape.positions or shape.where or shape.everybody):
+            return OF_ALL_GROUPS.format(**given)
+        by_group = (BY_GROUP_OF_EVERYBODY if shape.everybody else BY_GROUP).format(**given)
         return BUCKETS.format(by_group=by_group, measures=measures, **self._of_groups(shape))
 
     def _of_groups(self, shape: "_Shape") -> dict[str, str]:
@@ -303,9 +213,10 @@ class UsageStatement:
         for asked in self._readings():
             meter = asked[0].request.meter
             if meter.aggregation == Aggregation.UNIQUE_COUNT:
-                stored = [self._stored(size, asked) for size in ("day", "hour")]
-                loose = LOOSE_VALUES.format(distinct=distinct(meter, self.parameters), **self._loose(asked))
-                yield DIFFERENT.format(no_last=NO_LAST, sources=" UNION ALL ".join([*stored, loose]))
+                sources = [self._stored(size, asked) for size in ("day", "hour")]
+                if self.reads_events:
+                    sources.append(LOOSE_VALUES.format(distinct=distinct(meter, self.parameters), **self._loose(asked)))
+                yield DIFFERENT.format(no_last=NO_LAST, sources=" UNION ALL ".join(sources))
 
     def _stored(self, size: str, asked: Sequence[_Asked]) -> str:
         add, request = self.parameters.add, asked[0].request

@@ -30,6 +30,7 @@ FOUNDATION = {
     "idempotency",
     "locks",
     "models",
+    "prepared",
     "progress",
     "roles",
     "rows",

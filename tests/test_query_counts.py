@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from contracts import catalog_terms
 from contracts.billing_periods import write_periods
 from contracts.models import BillingPeriod
 from invoicing.close import close_periods
@@ -15,6 +16,11 @@ from tests.factories import day, sell
 
 pytestmark = pytest.mark.django_db
 MANY = 25
+
+
+@pytest.fixture(autouse=True)
+def catalog_as_in_a_process_that_just_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_terms, "_kept", catalog_terms._Kept())
 
 
 def counted(work: Callable[[], object]) -> int:
@@ -40,6 +46,7 @@ def test_statements() -> None:
 def test_statements_of_many_periods_of_one_contract() -> None:
     sell(billing_every="day")
     write_periods(day(1))
+    counted(build_statements)
     one = counted(build_statements)
     write_periods(day(MANY))
     assert counted(build_statements) == one

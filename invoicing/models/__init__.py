@@ -5,7 +5,7 @@ from invoicing.models.auto_approval import AutoApproval
 from invoicing.models.bulk_steps import BulkStep
 from invoicing.models.credit_notes import CreditNote, CreditNoteLine
 from invoicing.models.exports import Export, ExportRun
-from invoicing.models.invoices import FROZEN, LIVING_FIELDS, OPEN, Invoice, InvoiceLine, NumberSeries, Status, open_at
+from invoicing.models.invoices import FROZEN, LIVING_FIELDS, OPEN, OPEN_AT, Invoice, InvoiceLine, NumberSeries, Status
 from invoicing.models.journal import AccountingPeriod, JournalEntry, JournalPosting
 from invoicing.models.late_usage import LateUsage
 from invoicing.models.payments import Payment
@@ -17,6 +17,7 @@ __all__ = [
     "FROZEN",
     "LIVING_FIELDS",
     "OPEN",
+    "OPEN_AT",
     "AccountingPeriod",
     "AddedLine",
     "AutoApproval",
@@ -38,5 +39,4 @@ __all__ = [
     "StripeCustomer",
     "StripeEvent",
     "StripePush",
-    "open_at",
 ]

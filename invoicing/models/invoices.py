@@ -1,6 +1,5 @@
 """What is owed: invoices and their lines. An issued invoice is frozen, by triggers in the database too."""
 
-from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar
 
@@ -31,14 +30,12 @@ OPEN = (Status.DRAFT, Status.IN_REVIEW, Status.APPROVED)
 FROZEN = (Status.ISSUED, Status.PAID, Status.VOID, Status.UNCOLLECTIBLE)
 # All that may still change once an invoice is issued: what was paid and credited, how it ended, and when.
 LIVING_FIELDS = ("status", "paid_at", "paid_amount", "credited_amount")
-
-
-def open_at(instant: datetime | None = None, prefix: str = "") -> Q:
-    """The invoices that are open, or that were at an instant; `prefix` leads to them from other rows."""
-    if instant is None:
-        return Q(**{f"{prefix}status__in": OPEN})
-    not_issued = Q(**{f"{prefix}issued_at__isnull": True}) | Q(**{f"{prefix}issued_at__gt": instant})
-    return not_issued & Q(**{f"{prefix}created_at__lte": instant})
+# The invoices `i` that are open, or that were at an instant.
+OPEN_AT = """
+CASE WHEN %(known_at)s::timestamptz IS NULL THEN i.status IN ('draft', 'in_review', 'approved')
+     ELSE i.created_at <= %(known_at)s::timestamptz AND (i.issued_at > %(known_at)s::timestamptz OR i.issued_at IS NULL)
+END
+"""
 
 
 class NumberSeries(models.Model):
