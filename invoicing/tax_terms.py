@@ -43,9 +43,7 @@ class TaxTerms:
         if not self._rates:
             return TaxRules()
         rates = tuple(
-            _tax(row)
-            for row in self._rates
-            if row.country == customer.country and row.region in ("", customer.region)
+            _tax(row) for row in self._rates if row.country == customer.country and row.region in ("", customer.region)
         )
         return TaxRules(rates=rates, expected=True)
 

@@ -45,6 +45,7 @@ COLUMNS = {
     Aggregation.TIME_WEIGHTED: [EVENTS, TOTAL, MOMENT],
 }
 
+NULLS = {"last_value": "NULL::numeric", "last_time": "NULL::timestamptz", "last_key": "NULL::uuid"}
 MEASURES = {name: column for columns in COLUMNS.values() for name, *column in columns}
 NAMES = ", ".join(MEASURES)
 
@@ -94,10 +95,16 @@ ONE_HOUR_A_DAY = f"""
 SELECT count(*) = count(DISTINCT {DAY.format("starting_at")})
 FROM (SELECT starting_at FROM rolled_cells WHERE meter_id > 0 GROUP BY 1) AS hours
 """  # noqa: S608
+# To find the last of many takes sorting them, which only the cells of meters that ask for it are worth.
+LASTLESS = [later if not name.startswith("last_") else NULLS[name] for name, (_, later, _) in MEASURES.items()]
 DAYS = f"""
 SELECT meter_id, subject_id, {DAY.format("starting_at")} AS starting_at, group_id,
+       {", ".join(f"{measure} AS {name}" for name, measure in zip(MEASURES, LASTLESS, strict=True))}
+FROM rolled_cells WHERE last_time IS NULL GROUP BY 1, 2, 3, 4
+UNION ALL
+SELECT meter_id, subject_id, {DAY.format("starting_at")} AS starting_at, group_id,
        {", ".join(f"{later} AS {name}" for name, (_, later, _) in MEASURES.items())}
-FROM rolled_cells GROUP BY 1, 2, 3, 4
+FROM rolled_cells WHERE last_time IS NOT NULL GROUP BY 1, 2, 3, 4
 """  # noqa: S608
 SAME = """
 (b.meter_id, b.subject_id, b.starting_at, b.group_id) = (c.meter_id, c.subject_id, c.starting_at, c.group_id)
@@ -111,6 +118,13 @@ INSERT = f"""
 INSERT INTO meters_{{size}}bucket (meter_id, subject_id, starting_at, group_id, {NAMES})
 SELECT meter_id, subject_id, starting_at, group_id, {NAMES} FROM ({{cells}}) AS c
 WHERE NOT EXISTS (SELECT FROM meters_{{size}}bucket AS b WHERE {SAME}) ORDER BY 1, 2, 3, 4
+"""  # noqa: S608
+# One step where hardly any bucket is there yet: it is looked for once.
+INSERT_OR_UPDATE = f"""
+INSERT INTO meters_{{size}}bucket AS b (meter_id, subject_id, starting_at, group_id, {NAMES})
+SELECT meter_id, subject_id, starting_at, group_id, {NAMES} FROM ({{cells}}) AS c ORDER BY 1, 2, 3, 4
+ON CONFLICT (meter_id, subject_id, starting_at, group_id)
+DO UPDATE SET {", ".join(f"{name} = {more.replace('c.', 'excluded.')}" for name, (_, _, more) in MEASURES.items())}
 """  # noqa: S608
 # After the buckets, which number the groups.
 VALUES = """
@@ -141,11 +155,12 @@ PLANS = {
 
 
 def add_to_buckets(
-    meters: Iterable[Meter], chosen: str, parameters: Parameters, *, all_events: bool = False
+    meters: Iterable[Meter], chosen: str, parameters: Parameters, *, all_events: bool = False, mostly_new: bool = False
 ) -> set[tuple[int, datetime]]:
     """Count the chosen events (a condition on `e`) in the meters' buckets. Only for the holder of the cursor.
 
-    With `all_events` in meter 0 as well: returns customer keys (their ids) and UTC days of all of them.
+    With `all_events` in meter 0 as well: returns customer keys (their ids) and UTC days of all of them. `mostly_new`:
+    hardly any of these buckets is there yet.
     """
     touched: set[tuple[int, datetime]] = set()
     with connection.cursor() as cursor:
@@ -160,8 +175,11 @@ def add_to_buckets(
         with _planned("adding"):
             cursor.execute(ONE_HOUR_A_DAY)
             (one_hour,) = cursor.fetchone()
-            _add_cells("hour", HOURS)
-            _add_cells("day", HOURS_AS_DAYS if one_hour else DAYS)
+            for size, cells in (("hour", HOURS), ("day", HOURS_AS_DAYS if one_hour else DAYS)):
+                if mostly_new:
+                    cursor.execute(INSERT_OR_UPDATE.format(size=size, cells=cells))
+                else:
+                    _add_cells(size, cells)
     return touched
 
 

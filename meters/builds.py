@@ -5,7 +5,9 @@ in each pass of the roller; events past it are counted as they come. Both are co
 Readers take a meter from its events until all of history is in.
 """
 
-from datetime import datetime, timedelta
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection
@@ -39,7 +41,10 @@ def continue_builds(xid: int, base_seq: int) -> tuple[int, bool]:
         return 0, False
     _execute(START, [xid, base_seq])
     builds = list(MeterBuild.objects.select_related("meter").order_by("meter_id"))
-    finished = [_count_part(build) for build in builds]
+    together: dict[tuple[Any, ...], list[MeterBuild]] = defaultdict(list)
+    for build in builds:
+        together[build.xid, build.base_seq, build.position].append(build)
+    finished = [_count_part(each) for each in together.values()]
     return len(builds), not all(finished)
 
 
@@ -67,30 +72,36 @@ def share_of(build: MeterBuild) -> int:
     return int(100 * done / total) if total else 0
 
 
-def _count_part(build: MeterBuild) -> bool:
-    """Whether this was the last part."""
-    start = build.position
-    end = _end_of_part(start)
-    parameters = Parameters(xid=build.xid, base=build.base_seq, start=start, end=end)
+def _count_part(builds: Sequence[MeterBuild]) -> bool:
+    """Whether this was the last part, of builds that have come as far."""
+    first = builds[0]
+    start, end = first.position, _end_of_part(first.position)
+    parameters = Parameters(xid=first.xid, base=first.base_seq, start=start, end=end)
     spans = ["e.time >= %(start)s"] if start else []
     spans += ["e.time < %(end)s"] if end else []
-    add_to_buckets([build.meter], " AND ".join(["(e.xid < %(xid)s OR e.seq <= %(base)s)", *spans]), parameters)
+    chosen = " AND ".join(["(e.xid < %(xid)s OR e.seq <= %(base)s)", *spans])
+    add_to_buckets([each.meter for each in builds], chosen, parameters, mostly_new=True)
+    these = [each.pk for each in builds]
     if end:
-        MeterBuild.objects.filter(pk=build.pk).update(position=end)
+        MeterBuild.objects.filter(pk__in=these).update(position=end)
         return False
-    MeterBuild.objects.filter(pk=build.pk).delete()
-    Meter.objects.filter(pk=build.pk).update(built_at=timezone.now())
+    MeterBuild.objects.filter(pk__in=these).delete()
+    Meter.objects.filter(pk__in=these).update(built_at=timezone.now())
     return True
 
 
 def _end_of_part(start: datetime | None) -> datetime | None:
+    """Where a day begins if one does in the part: the buckets of a day are then written once."""
     with connection.cursor() as cursor:
         cursor.execute(NTH, [start or "-infinity", PART])
         row = cursor.fetchone()
     if row is None:
         return None
-    nth: datetime = row[0]
-    return nth if start is None or nth > start else start + INSTANT
+    nth: datetime = row[0].astimezone(UTC)
+    day = nth.replace(hour=0, minute=0, second=0, microsecond=0)
+    if start is None or day > start:
+        return day
+    return nth if nth > start else start + INSTANT
 
 
 def _execute(statement: str, parameters: Any = None) -> None:
