@@ -13,6 +13,8 @@ from invoicing.inputs import Terms
 from invoicing.models import InvoiceLine, Status
 
 FeeKey = tuple[str, ...]
+# Their balance is what is bought; on other lines it is what happened to pay.
+BUYING = frozenset({"commit_purchase"})
 HORIZON = timedelta(days=400)
 
 
@@ -74,4 +76,6 @@ def _key_of(line: Line) -> FeeKey:
 def _key(*parts: Any) -> FeeKey:
     """A subscription's fee is the same one at whatever rate; anything else is told apart by where it was agreed."""
     kind, rate, balance, segment, subscription, product, starting_at = parts
+    if kind not in BUYING:
+        balance = segment = ""
     return (kind, "" if subscription else rate, balance, segment, subscription, product, starting_at.isoformat())

@@ -14,7 +14,7 @@ from contracts.models import Contract, LedgerEntry
 from invoicing.close import close_periods
 from invoicing.lifecycle import approve, issue, return_to_review
 from invoicing.models import Invoice
-from tests.factories import day, sell, send, user
+from tests.factories import ProductFactory, RateFactory, day, sell, send, user
 
 YEAR = {"starting_at": "2026-01-01", "ending_before": "2026-03-01"}
 COMMIT = {
@@ -156,3 +156,23 @@ def test_one_commit_is_never_spent_twice_by_two_invoices_at_once(finance: User) 
         assert sorted(pool.map(attempt, [january.pk, february.pk])) == ["issued", "refused"]
     drawn = LedgerEntry.objects.filter(contract=contract, kind="draw")
     assert [entry.amount for entry in drawn] == [-100]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("seats", ["50", "150"])
+def test_a_fee_that_a_commit_paid_is_not_billed_again_when_the_terms_change(seats: str) -> None:
+    contract = agreed(
+        subscriptions=[{"key": "seats", "product": "seat", "quantity": seats}],
+        charges=[{"key": "setup", "product": "setup", "amount": "20", "at": "2026-01-01"}],
+    )
+    RateFactory.create(
+        product=ProductFactory.create(key="seat", kind="subscription", meter=None),
+        rate_card=contract.rate_card,
+        price=PRICE,
+    )
+    ProductFactory.create(key="setup", kind="fixed", meter=None)
+    before = [(each.scheduled_at, str(each.total)) for each in closed(contract, month=2)]
+    # Saving terms lets the close look at all fees anew.
+    contract.refresh_from_db()
+    contract.save()
+    assert [(each.scheduled_at, str(each.total)) for each in closed(contract, month=2)] == before
