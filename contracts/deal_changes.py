@@ -25,6 +25,15 @@ def deal_changes(before: Mapping[str, Any], after: Mapping[str, Any], zone: Zone
     ]
 
 
+def beyond_text(excess: str) -> str:
+    """What goes beyond the guardrails, its path in the words of the contract's form."""
+    path, colon, rest = excess.partition(": ")
+    if not colon:
+        return excess
+    column = {"net_days": "Days to pay", "ending_before": "Term"}.get(path)
+    return f"{column or place_text(deal_form(), path)}: {rest}"
+
+
 def _differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
     if old == new:
         return

@@ -15,6 +15,10 @@ def instant_text(instant: datetime, zone: ZoneInfo) -> str:
     return f"{local:%-d %b %Y}" if local.time() == time.min else f"{local:%-d %b %Y %H:%M:%S}".removesuffix(":00")
 
 
+def minute_text(instant: datetime, zone: ZoneInfo) -> str:
+    return f"{instant.astimezone(zone):%-d %b %Y %H:%M}"
+
+
 def period_text(starting_at: datetime, ending_before: datetime | None, zone: ZoneInfo) -> str:
     """A half-open span: with its last day where it ends at midnight (1 – 31 Mar 2026), else with its first instant
     after.

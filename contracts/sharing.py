@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ValidationError
 from django.db.models import Sum
@@ -11,9 +12,11 @@ from msgspec.structs import replace
 from catalog.models import currency_code
 from catalog.money import ZERO, add, negate
 from contracts.catalog_terms import catalog_of
+from contracts.deal import Access
 from contracts.deal_format import Catalog, DealError, Fault
 from contracts.ledger import entries_of
-from contracts.models import Contract, Customer, below
+from contracts.models import Contract, Customer, Families, below
+from contracts.period_text import instant_text, period_text
 from contracts.shared_terms import (
     SharedCommit,
     SharedFunds,
@@ -81,6 +84,7 @@ def settled_funds(customer: Customer) -> Settled:
 class SharedRow:
     """What a customer shares: what may be used in all, and what issued invoices drew of it."""
 
+    owner: Customer
     term: SharedTerm
     kind: str
     granted: Decimal
@@ -90,13 +94,30 @@ class SharedRow:
     def contracts(self) -> str:
         return ", ".join(self.term.contracts) or f"all in {self.term.currency}"
 
+    @property
+    def spans(self) -> list[str]:
+        """When each amount can be used."""
+        zone = ZoneInfo(self.owner.timezone)
+        return [_span(each, zone) for each in self.term.access]
+
 
 def shared_rows(customer: Customer) -> list[SharedRow]:
-    """Every commit and credit a customer shares."""
+    """Every commit and credit that a customer and those above it share."""
+    return [row for owner in Families([customer]).line(customer.pk) if owner.funds for row in _rows_of(owner)]
+
+
+def _span(access: Access, zone: ZoneInfo) -> str:
+    if access.starting_at is not None:
+        return period_text(access.starting_at, access.ending_before, zone)
+    return f"until {instant_text(access.ending_before, zone)}" if access.ending_before else "at any time"
+
+
+def _rows_of(customer: Customer) -> list[SharedRow]:
     draws = entries_of(customer).filter(kind__in=["draw", "void_return"])
     drawn = dict(draws.values_list("balance").annotate(total=Sum("amount")).order_by())
     return [
         SharedRow(
+            customer,
             term,
             f"{term.kind} commit" if isinstance(term, SharedCommit) else "credit",
             add(access.amount for access in term.access),

@@ -125,9 +125,11 @@ def _add_billed(sides: dict[int, _Sides], periods: Iterable[BillingPeriod]) -> N
     lines = lines.exclude(invoice__status=Status.VOID)
     rows = lines.values("kind", "product", "name", "group", customer=F("invoice__customer"),
                         start=F("invoice__starting_at"), end=F("invoice__ending_before"),
-                        at=F("invoice__scheduled_at"))  # fmt: skip
+                        at=F("invoice__scheduled_at"), currency=F("invoice__currency"))  # fmt: skip
     for row in rows.annotate(total=Sum("amount")).order_by():
         for period in of_customer[row["customer"]]:
+            if row["currency"] != period.contract.currency:
+                continue
             if row["at"] is None:
                 within = period.starting_at <= row["start"] and row["end"] <= period.ending_before
             else:

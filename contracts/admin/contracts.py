@@ -17,12 +17,18 @@ from billing_project.admin import ModelAdmin, ReadOnlyInline
 from contracts.admin.approval import ContractDecisions
 from contracts.admin.deal_screen import copied_terms, deal_screen, offered, standing
 from contracts.approval import save_terms
-from contracts.deal_changes import deal_changes
+from contracts.deal_changes import beyond_text, deal_changes
 from contracts.forms import ContractForm
 from contracts.models import BillingPeriod, Contract, Standing
 from contracts.period_text import day_text, period_text
 
-STATES = {"active": "success", "ended": "info", "not started": "warning", "awaiting approval": "danger"}
+STATES = {
+    "active": "success",
+    "shadow": "info",
+    "ended": "info",
+    "not started": "warning",
+    "awaiting approval": "danger",
+}
 
 
 class BillingPeriodInline(ReadOnlyInline[BillingPeriod, Contract]):
@@ -59,7 +65,9 @@ class ContractAdmin(ContractDecisions, ModelAdmin[Contract]):
     list_filter = [
         ("customer", AutocompleteSelectFilter),
         ("rate_card", RelatedDropdownFilter),
+        ("status", ChoicesDropdownFilter),
         ("billing_every", ChoicesDropdownFilter),
+        "shadow",
     ]
     list_select_related = ["customer", "rate_card"]
     search_fields = ["key", "name", "customer__name", "customer__key", "rate_card__name"]
@@ -116,7 +124,8 @@ class ContractAdmin(ContractDecisions, ModelAdmin[Contract]):
     def save_model(self, request: HttpRequest, obj: Contract, form: ModelForm[Contract], change: bool) -> None:
         beyond = save_terms(obj, form.changed_data, cast("User", request.user))
         if beyond:
-            messages.warning(request, f"{obj} waits for a second person: {'; '.join(map(str, beyond))}.")
+            told = "; ".join(beyond_text(str(each)) for each in beyond)
+            messages.warning(request, f"{obj} waits for a second person: {told}.")
 
     @admin.display(description="Contract", ordering="name")
     def shown_name(self, contract: Contract) -> str:
@@ -124,7 +133,7 @@ class ContractAdmin(ContractDecisions, ModelAdmin[Contract]):
 
     @display(
         description="State",
-        label={"active": "success", "ended": "info", "not started": "warning", "awaiting approval": "danger"},
+        label=STATES,
     )  # type: ignore[untyped-decorator]
     def state(self, contract: Contract) -> str:
         now = timezone.now()
@@ -132,7 +141,9 @@ class ContractAdmin(ContractDecisions, ModelAdmin[Contract]):
             return contract.get_status_display().lower()
         if contract.starting_at > now:
             return "not started"
-        return "ended" if contract.ending_before and contract.ending_before <= now else "active"
+        if contract.ending_before and contract.ending_before <= now:
+            return "ended"
+        return "shadow" if contract.shadow else "active"
 
     @admin.display(description="Lasts", ordering="starting_at")
     def span(self, contract: Contract) -> str:
@@ -140,7 +151,7 @@ class ContractAdmin(ContractDecisions, ModelAdmin[Contract]):
 
     @admin.display(description="")
     def live(self, contract: Contract) -> str:
-        if self.state(contract) != "active":
+        if self.state(contract) not in ("active", "shadow"):
             return ""
         url = reverse("admin:invoicing_live_draft", args=[contract.pk])
         return format_html('<a class="text-link whitespace-nowrap" href="{}">Live draft</a>', url)

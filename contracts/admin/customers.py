@@ -17,7 +17,7 @@ from contracts.admin.explorer import explorer_page
 from contracts.admin.unclaimed import unclaimed_page
 from contracts.current_usage import usage_this_month
 from contracts.forms import AliasFormSet, CustomerForm
-from contracts.models import Contract, Customer, CustomerKey
+from contracts.models import Contract, Customer, CustomerKey, Families
 from contracts.period_text import period_text
 from contracts.sharing import shared_rows
 
@@ -86,7 +86,7 @@ class CustomerAdmin(ModelAdmin[Customer]):
 
     def get_fieldsets(self, request: HttpRequest, obj: Customer | None = None) -> Any:
         usage = [("Usage this month", {"fields": ["usage"]})] if obj else []
-        shared = [("Shared commits and credits", {"fields": ["shared"]})] if obj and obj.funds else []
+        shared = [("Shared commits and credits", {"fields": ["shared"]})] if obj and _shares(obj) else []
         return [(None, {"fields": self.fields}), ("Tax", {"fields": self.tax_fields}), *usage, *shared]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Customer]:
@@ -152,6 +152,11 @@ class CustomerKeyAdmin(ModelAdmin[CustomerKey]):
         response: HttpResponse = super().response_add(request, obj, post_url_continue)
         stays = {"_continue", "_addanother", "_popup"} & set(request.POST)
         return response if stays else redirect("admin:contracts_unclaimed")
+
+
+def _shares(customer: Customer) -> bool:
+    """Whether it shares funds, or those above it do."""
+    return any(each.funds for each in Families([customer]).line(customer.pk))
 
 
 def _is_main(key: CustomerKey | None) -> bool:

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from contracts.approval import excesses_of
 from contracts.deal import Deal
+from contracts.deal_changes import beyond_text
 from contracts.deal_field import deal_text, faults_by_path, suggestions
 from contracts.deal_format import DealError, deal_as_dict, parse_deal
 from contracts.deal_words import deal_form
@@ -89,4 +90,10 @@ def standing(contract: Contract | None) -> dict[str, Any]:
         return {"templates": ContractTemplate.objects.filter(archived_at=None)}
     waiting = contract.amendments.filter(status=Amendment.Status.WAITING).select_related("created_by")
     active = contract.status == Standing.ACTIVE
-    return {"active": active, "waiting": waiting, "beyond": [] if active else excesses_of(contract)}
+    for each in waiting:
+        each.beyond = [beyond_text(excess) for excess in each.beyond]
+    return {
+        "active": active,
+        "waiting": waiting,
+        "beyond": [] if active else [beyond_text(str(each)) for each in excesses_of(contract)],
+    }

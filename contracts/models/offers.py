@@ -70,30 +70,43 @@ class DealGuardrails(models.Model):
         error_messages={"unique": "There are guardrails for this currency already: change those."},
     )
     max_discount_percent = ExactField(
+        "highest discount, %",
         null=True,
         blank=True,
         validators=[MinValueValidator(0), MaxValueValidator(100)],
         help_text="Of all percentages in force at one time, compounded.",
     )
     max_discount_amount = ExactField(
-        null=True, blank=True, validators=[MinValueValidator(0)], help_text="Off one invoice."
+        "highest amount off",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text="Off one invoice.",
     )
     max_reduction_percent = ExactField(
+        "lowest rates, % off",
         null=True,
         blank=True,
         validators=[MinValueValidator(0), MaxValueValidator(100)],
         help_text="How far a multiplier may lower a rate: 20 lets multipliers go down to 0.8.",
     )
     max_free_amount = ExactField(
+        "most given away",
         null=True,
         blank=True,
         validators=[MinValueValidator(0)],
         help_text="Credits, recurring ones for a whole term, and what commits give beyond what is paid for them.",
     )
-    max_term_months = models.PositiveSmallIntegerField(null=True, blank=True)
-    max_net_days = models.PositiveSmallIntegerField(null=True, blank=True)
+    max_term_months = models.PositiveSmallIntegerField(
+        "longest term, months", null=True, blank=True, help_text="From the contract's start. Empty: no limit."
+    )
+    max_net_days = models.PositiveSmallIntegerField(
+        "most days to pay", null=True, blank=True, help_text="Empty: no limit."
+    )
     overwrites_need_approval = models.BooleanField(
-        default=False, help_text="Prices negotiated instead of the card's always need a second person."
+        "own prices need approval",
+        default=False,
+        help_text="Prices negotiated instead of the card's always need a second person.",
     )
 
     objects: ClassVar[models.Manager["DealGuardrails"]]

@@ -7,10 +7,11 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
 from django.utils import timezone
+from unfold.decorators import action
 
 from billing_project.errors import RuleError
 from catalog.documents import DocumentError
@@ -22,6 +23,7 @@ from contracts.models import Contract
 from contracts.period_text import instant_text, period_text
 from contracts.timeline import timeline
 from invoicing.admin.lines import shown_lines, shown_unrated, statement_lines
+from invoicing.admin.shadow_page import shadow_page, shadows_of
 from invoicing.billing_file.frozen import frozen_terms
 from invoicing.preview import Next, preview
 from invoicing.statement import Statement
@@ -47,10 +49,30 @@ admin.site.unregister(Contract)
 @admin.register(Contract)
 class BilledContractAdmin(ContractAdmin):
     form = BilledContractForm
+    actions_detail = ["live_draft", "shadows", "copy", "approve", "reject"]
 
     def get_urls(self) -> list[URLPattern]:
         page = path("preview/", self.admin_site.admin_view(self.preview), name="invoicing_contract_preview")
-        return [page, *super().get_urls()]
+        shadow = path("<int:contract>/shadow/", self.admin_site.admin_view(self.shadow), name="invoicing_shadow")
+        return [page, shadow, *super().get_urls()]
+
+    def shadow(self, request: HttpRequest, contract: int) -> HttpResponse:
+        """The shadows that stand beside a contract, and what they would have billed."""
+        if not (self.has_view_permission(request) and request.user.has_perm("invoicing.view_invoice")):
+            raise PermissionDenied
+        return shadow_page(request, self.admin_site.each_context(request), contract)
+
+    @action(  # type: ignore[untyped-decorator]
+        description="Shadow comparison", permissions=["compare"], icon="difference"
+    )
+    def shadows(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect("admin:invoicing_shadow", object_id)
+
+    def has_compare_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Where there is something to compare."""
+        contract = Contract.objects.filter(pk=object_id).first() if str(object_id).isdecimal() else None
+        may = request.user.has_perm("invoicing.view_invoice")
+        return may and contract is not None and bool(shadows_of(contract))
 
     def preview(self, request: HttpRequest) -> HttpResponse:
         """What the form that is posted would bill; without one, what the saved contract bills. Writes nothing."""

@@ -11,7 +11,7 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import RangeDateFilter
 
 from catalog.models import RateCard
-from contracts.models import Customer
+from contracts.models import Contract, Customer
 from invoicing.models import OPEN, Invoice, Status
 from invoicing.receivables import AGES, of_age
 
@@ -77,6 +77,18 @@ class AgeFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> QuerySet[Invoice]:
         age = self.value() or ""
         return queryset.filter(of_age(age, timezone.now()), status=Status.ISSUED) if age in AGES else queryset
+
+
+class ShadowFilter(admin.SimpleListFilter):
+    title = "shadow contract"
+    parameter_name = "shadow"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", "Customers with one")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> QuerySet[Invoice]:
+        compared = Contract.objects.filter(shadow=True).values("customer")
+        return queryset.filter(customer__in=compared) if self.value() == "1" else queryset
 
 
 class OwedByFilter(admin.SimpleListFilter):

@@ -19,7 +19,14 @@ from contracts.period_text import period_text
 from invoicing.admin import asking, pages, steps
 from invoicing.admin.bulk_page import bulk_page
 from invoicing.admin.document_pages import document_urls
-from invoicing.admin.filters import AgeFilter, CurrencyFilter, LastDayFilter, NeedsLookFilter, OwedByFilter
+from invoicing.admin.filters import (
+    AgeFilter,
+    CurrencyFilter,
+    LastDayFilter,
+    NeedsLookFilter,
+    OwedByFilter,
+    ShadowFilter,
+)
 from invoicing.admin.month_page import close_page, month_page
 from invoicing.admin.queue import ORDER, compare, list_url, neighbours, shown_change, shown_trend, tabs
 from invoicing.admin.receivables_page import receivables_page
@@ -54,6 +61,7 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
         OwedByFilter,
         CurrencyFilter,
         AgeFilter,
+        ShadowFilter,
         ("ending_before", LastDayFilter),
     ]
     list_select_related = ["customer", "contract"]

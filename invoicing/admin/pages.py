@@ -15,6 +15,7 @@ from invoicing import documents
 from invoicing.admin import asking
 from invoicing.admin.lines import shown_lines, shown_unrated, statement_lines
 from invoicing.admin.queue import compare, shown_change, shown_trend
+from invoicing.admin.shadow_page import shadows_of
 from invoicing.admin.steps import open_steps
 from invoicing.draft_rows import Built, draft_invoice
 from invoicing.drafts import build, current, with_terms
@@ -47,6 +48,7 @@ def history(invoice: Invoice, user: User) -> dict[str, Any]:
         "open_amount": invoice.open_amount,
         "change_text": shown_change(invoice.total.amount, invoice.total_before),  # type: ignore[attr-defined]
         "trend": shown_trend(invoice.totals, str(invoice.total.currency)),  # type: ignore[attr-defined]
+        "has_shadow": bool(shadows_of(invoice.contract)),
         "replacement": Invoice.objects.filter(replaces=invoice).first(),
     }
 
