@@ -1,11 +1,13 @@
 """What is due for Stripe, in which order, and what becomes of errors. Rows of a customer go one after the other."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -20,7 +22,10 @@ from invoicing.stripe_sync import NotNowError, RefusedError
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
+logger = logging.getLogger(__name__)
 Step = StripePush.Step
+BY_HAND = Payment.objects.exclude(method=Payment.Method.STRIPE)
+BOUNCED = "This payment was taken back, and Stripe counts it still: collect it by hand."
 FIRST_WAIT = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(hours=6)
 # An invoice only ever moves up: events and answers may come in any order.
@@ -47,14 +52,25 @@ def find_due() -> int:
     notes = CreditNote.objects.filter(status=CreditNote.Status.ISSUED, stripe_push=None)
     notes = notes.filter(Exists(first.filter(invoice=OuterRef("invoice")))).order_by("pk")
     _write([StripePush(invoice_id=note.invoice_id, step=Step.CREDIT_NOTE, credit_note=note) for note in notes])
+    _write_payments()
     _write_ends()
     return due().count()
+
+
+def _write_payments() -> None:
+    """Payments by hand that leave something open: the rest is all that Stripe may ask for."""
+    first = StripePush.objects.filter(step=Step.INVOICE, invoice=OuterRef("invoice"))
+    parts = BY_HAND.filter(Exists(first), invoice__status__in=[Status.ISSUED, Status.UNCOLLECTIBLE])
+    parts = parts.filter(amount__gt=0, stripe_push=None, reversed_by=None).order_by("pk")
+    _write([StripePush(invoice_id=part.invoice_id, step=Step.PAYMENT, payment=part) for part in parts])
+    gone = StripePush.objects.filter(step=Step.PAYMENT, payment__reversed_by__isnull=False, warning="")
+    gone.exclude(attempts=0).update(warning=BOUNCED)
 
 
 def _write_ends() -> None:
     for status, step in ((Status.VOID, Step.VOID), (Status.UNCOLLECTIBLE, Step.UNCOLLECTIBLE)):
         _write_end(Q(invoice__status=status), step)
-    by_hand = Payment.objects.filter(invoice=OuterRef("invoice")).exclude(method=Payment.Method.STRIPE)
+    by_hand = BY_HAND.filter(invoice=OuterRef("invoice"))
     _write_end(Q(Exists(by_hand), invoice__status=Status.PAID) & ~Q(stripe_status="paid"), Step.PAID)
 
 
@@ -108,13 +124,22 @@ def _push(push: StripePush, result: Pushed) -> None:
         push.generation += error.answered
         push.next_attempt_at, push.last_error = timezone.now() + wait, str(error)
         result.later += 1
-    except RefusedError as error:
-        push.blocked, push.last_error = True, str(error)
+    except DatabaseError:
+        raise
+    except Exception as error:
+        # Whatever it is, it stops this invoice, not those of everybody else.
+        if not isinstance(error, RefusedError):
+            logger.exception("%s", push)
+        push.blocked, push.last_error = True, _in_words(error)
         result.blocked += 1
     else:
         push.done_at, push.last_error, push.next_attempt_at = timezone.now(), "", None
         result.done += 1
     push.save(update_fields=["generation", "next_attempt_at", "last_error", "blocked", "done_at"])
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, RefusedError) else f"{type(error).__name__}: {error}"
 
 
 def _take(push: StripePush) -> None:
@@ -125,8 +150,15 @@ def _take(push: StripePush) -> None:
     if not first.stripe_id or first.stripe_status == "deleted":
         return
     if push.step == Step.CREDIT_NOTE:
-        note = stripe_sync.push_credit_note(push, first.stripe_id, lambda: push.save(update_fields=["intent"]))
+        save = partial(push.save, update_fields=["intent"])
+        note = stripe_sync.push_credit_note(push, first.stripe_id, save)
         StripePush.objects.filter(pk=push.pk).update(stripe_id=note)
+    elif push.step == Step.PAYMENT:
+        if Payment.objects.filter(reverses=push.payment_id).exists() and not push.intent:
+            return  # it bounced before Stripe was told
+        more = StripePush.objects.filter(invoice=push.invoice_id, step=Step.PAYMENT, done_at=None).exclude(pk=push.pk)
+        save = partial(push.save, update_fields=["intent"])
+        seen(first.pk, stripe_sync.report_payment(push, first.stripe_id, save, last=not more.exists()))
     elif push.step != Step.PAID or push.invoice.status == Status.PAID:
         seen(first.pk, stripe_sync.end_invoice(push, first.stripe_id))
 
@@ -158,4 +190,6 @@ def retry(push: int, actor: "User") -> StripePush:
 
 
 def _with_terms() -> QuerySet[StripePush]:
-    return StripePush.objects.select_related("invoice__customer", "invoice__payer", "invoice__contract", "credit_note")
+    return StripePush.objects.select_related(
+        "invoice__customer", "invoice__payer", "invoice__contract", "credit_note", "payment"
+    )

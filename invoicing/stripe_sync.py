@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -19,9 +20,10 @@ from stripe import Invoice as StripeInvoice
 from billing_project.decimals import plain
 from contracts.models import Customer
 from contracts.period_text import period_text
-from invoicing.models import Invoice, InvoiceLine, Status, StripeCustomer, StripePush
+from invoicing.models import Invoice, InvoiceLine, Payment, Status, StripeCustomer, StripePush
 from invoicing.stripe_items import Charged, Item, from_minor, items, to_minor, total
 
+Told = dict[str, Any]
 KEY = "countinghouse_key"
 POSITION = "countinghouse_position"
 LONGEST_NUMBER = 26
@@ -89,10 +91,6 @@ def push_invoice(push: StripePush, keep: Callable[[dict[str, Any]], object]) -> 
     if made is None:
         if invoice.status in (Status.VOID, Status.PAID):
             return  # nothing to collect any more
-        if invoice.paid_amount:
-            raise RefusedError(
-                "It is partly paid already and Stripe would ask for all of it: collect the rest by hand."
-            )
         made = _create(push)
     keep(made.to_dict())
     if made.status == "draft" and invoice.status == Status.VOID:
@@ -103,7 +101,65 @@ def push_invoice(push: StripePush, keep: Callable[[dict[str, Any]], object]) -> 
     if made.status == "draft":
         made = _fill_and_finalise(push, made)
         keep(made.to_dict())
-    if made.status == "open" and made.collection_method == "send_invoice" and made.customer_email:
+    # Partly paid already, it would ask for all of it: it collects once Stripe knows of what was paid.
+    if made.status == "open" and made.auto_advance:
+        _send(push, made)
+
+
+def report_payment(push: StripePush, stripe_invoice: str, save_intent: Callable[[], None], *, last: bool) -> Told:
+    """Tell of a payment by hand that leaves something open, so that Stripe asks for the rest only; after the `last` of
+    them it collects. Returns the invoice as it stands then.
+    """
+    payment = push.payment
+    if payment is None:
+        raise RefusedError("The payment of this row is missing.")
+    invoices, currency = client().v1.invoices, str(push.invoice.total.currency)
+    if not push.intent:
+        with explained():
+            left = invoices.retrieve(stripe_invoice).amount_remaining
+        # Kept before the call, so that it is the same call if it is repeated after the customer paid.
+        push.intent = {"amount": min(left, _in_minor(payment.amount, currency))}
+        save_intent()
+    if push.intent["amount"] and not (push.attempts > 1 and _is_attached(push, stripe_invoice)):
+        _attach(push, payment, stripe_invoice, currency)
+    with explained():
+        told = invoices.retrieve(stripe_invoice)
+        if last and told.status == "open" and not told.auto_advance:
+            told = invoices.update(stripe_invoice, {"auto_advance": True}, _once(push, "collect"))
+            _send(push, told)
+    return told.to_dict()
+
+
+def _attach(push: StripePush, payment: Payment, stripe_invoice: str, currency: str) -> None:
+    at = int(payment.received_at.timestamp())
+    params: stripe.params.PaymentRecordReportPaymentParams = {
+        "amount_requested": {"currency": currency.lower(), "value": push.intent["amount"]},
+        "initiated_at": at,
+        "outcome": "guaranteed",
+        "guaranteed": {"guaranteed_at": at},
+        "payment_method_details": {"type": "custom", "custom": {"display_name": payment.get_method_display()}},
+        "processor_details": {"type": "custom", "custom": {"payment_reference": payment.reference or str(push.key)}},
+        "metadata": {KEY: str(push.key)},
+    }
+    with explained():
+        record = client().v1.payment_records.report_payment(params, _once(push, "report"))
+        client().v1.invoices.attach_payment(stripe_invoice, {"payment_record": record.id}, _once(push, "attach"))
+
+
+def _is_attached(push: StripePush, stripe_invoice: str) -> bool:
+    wanted: stripe.params.InvoicePaymentListParams = {
+        "invoice": stripe_invoice,
+        "limit": 100,
+        "expand": ["data.payment.payment_record"],
+    }
+    with explained():
+        known = [one.to_dict()["payment"] for one in client().v1.invoice_payments.list(wanted).auto_paging_iter()]
+    records = [one["payment_record"] for one in known if one.get("payment_record")]
+    return any((record.get("metadata") or {}).get(KEY) == str(push.key) for record in records)
+
+
+def _send(push: StripePush, made: StripeInvoice) -> None:
+    if made.collection_method == "send_invoice" and made.customer_email:
         with explained():
             client().v1.invoices.send_invoice(made.id, {}, _once(push, "send"))
 
@@ -120,7 +176,7 @@ def push_credit_note(push: StripePush, stripe_invoice: str, save_intent: Callabl
             for known in client().v1.credit_notes.list({"invoice": stripe_invoice, "limit": 100}).auto_paging_iter():
                 if _mark(known, KEY) == str(push.key):
                     return known.id
-    amount = to_minor(note.total, str(push.invoice.total.currency))
+    amount = _in_minor(note.total, str(push.invoice.total.currency))
     if not push.intent:
         with explained():
             left = client().v1.invoices.retrieve(stripe_invoice).amount_remaining
@@ -226,7 +282,7 @@ def _fill_and_finalise(push: StripePush, made: StripeInvoice) -> StripeInvoice:
             _add(push, made, item, currency)
     with explained():
         filled = client().v1.invoices.retrieve(made.id)
-    ours = to_minor(invoice.total.amount, currency)
+    ours = _in_minor(invoice.total.amount, currency)
     if filled.total != ours or total(wanted) != ours:
         raise RefusedError(
             f"Stripe's total is {plain(from_minor(filled.total, currency))} {currency}, ours {invoice.total}: "
@@ -234,7 +290,8 @@ def _fill_and_finalise(push: StripePush, made: StripeInvoice) -> StripeInvoice:
         )
     with explained():
         # Only now: from here on Stripe collects by itself.
-        return client().v1.invoices.finalize_invoice(made.id, {"auto_advance": True}, _once(push, "finalize"))
+        collects = not invoice.paid_amount
+        return client().v1.invoices.finalize_invoice(made.id, {"auto_advance": collects}, _once(push, "finalize"))
 
 
 def _add(push: StripePush, made: StripeInvoice, item: Item, currency: str) -> None:
@@ -250,6 +307,13 @@ def _add(push: StripePush, made: StripeInvoice, item: Item, currency: str) -> No
     }
     with explained():
         client().v1.invoice_items.create(params, _once(push, f"item:{item.position}"))
+
+
+def _in_minor(amount: Decimal, currency: str) -> int:
+    try:
+        return to_minor(amount, currency)
+    except ValueError as error:
+        raise RefusedError(f"{error}.") from error
 
 
 def _mark(made: stripe.StripeObject, name: str) -> str:

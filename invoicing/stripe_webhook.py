@@ -26,6 +26,7 @@ from invoicing.stripe_sync import KEY, BadSignatureError, NotNowError, RefusedEr
 # Not for us, or about an invoice that is not ours: kept and left alone.
 NOT_OURS = "Nothing of ours."
 PAYMENTS = {"invoice.paid", "invoice.payment_succeeded", "invoice_payment.paid"}
+TOLD_BY_US = (StripePush.Step.PAID, StripePush.Step.PAYMENT)
 ENDED_THERE = {"invoice.voided": "void", "invoice.marked_uncollectible": "uncollectible"}
 
 
@@ -88,6 +89,9 @@ def _applied(event: StripeEvent, told: dict[str, Any], ask_stripe: bool) -> str 
     if event.type.startswith("invoice.") and told.get("id"):
         push = _push_of(told["id"], (told.get("metadata") or {}).get(KEY, ""))
         return _invoice_told(event, told, push) if push else NOT_OURS
+    if event.type == "invoice_payment.paid":
+        push = _push_of(str(told["invoice"]), "")
+        return _payment_told(event, told, push) if push else NOT_OURS
     if event.type == "charge.refunded":
         return _refunded(event, told, ask_stripe)
     return NOT_OURS
@@ -106,8 +110,8 @@ def _invoice_told(event: StripeEvent, told: dict[str, Any], push: StripePush) ->
     push.refresh_from_db()
     row = seen(push.pk, told)
     warning, outcome = _warned(event, told, row), f"{push.invoice}: {told['status']}."
-    paid = int(told.get("amount_paid") or 0) - int(told.get("amount_paid_off_stripe") or 0)
-    if paid:
+    paid = _paid_there(push.invoice, row.stripe_id, int(told.get("amount_paid") or 0))
+    if paid > 0:
         received = _record_new(push.invoice, told, paid, event.created)
         outcome = f"{push.invoice}: {received}" if received else outcome
         warning = received if received.startswith("Stripe") else warning
@@ -126,6 +130,28 @@ def _warned(event: StripeEvent, told: dict[str, Any], push: StripePush) -> str |
     return "" if push.stripe_status in ("paid", "void") else None
 
 
+def _payment_told(event: StripeEvent, told: dict[str, Any], push: StripePush) -> str:
+    """One payment of an invoice. What the invoice's own event says of all of them is enough, but for one that we told
+    of a payment by hand.
+    """
+    paid = _paid_there(push.invoice, push.stripe_id, 0)
+    received = _record_new(push.invoice, {"id": told["invoice"]}, paid, event.created) if paid > 0 else ""
+    if received.startswith("Stripe"):
+        StripePush.objects.filter(pk=push.pk).update(warning=received)
+    return received or NOT_OURS
+
+
+def _paid_there(invoice: Invoice, stripe_id: str, amount_paid: int) -> int:
+    """What Stripe itself took for an invoice. Its events count what we told it was paid elsewhere among `amount_paid`:
+    then the payments it told of are added up.
+    """
+    if not StripePush.objects.filter(invoice=invoice, step__in=TOLD_BY_US).exclude(attempts=0).exists():
+        return amount_paid
+    told = StripeEvent.objects.filter(type="invoice_payment.paid", payload__data__object__invoice=stripe_id)
+    payments = {row.payload["data"]["object"]["id"]: row.payload["data"]["object"] for row in told}
+    return sum(int(one["amount_paid"]) for one in payments.values() if not one["payment"].get("payment_record"))
+
+
 def _record_new(invoice: Invoice, told: dict[str, Any], paid: int, at: datetime) -> str:
     """Record what Stripe took beyond what we have from it; empty when that is nothing."""
     # Locked, or two deliveries at once would both find it new.
@@ -136,8 +162,6 @@ def _record_new(invoice: Invoice, told: dict[str, Any], paid: int, at: datetime)
     new = subtract(from_minor(paid, currency), had)
     if new <= 0:
         return ""
-    if StripePush.objects.filter(invoice=row, step=StripePush.Step.PAID).exclude(attempts=0).exists():
-        return ""  # we told Stripe ourselves that it was paid elsewhere
     taken = min(new, row.open_amount)
     reference = told.get("number") or told["id"]
     try:

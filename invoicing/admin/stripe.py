@@ -35,8 +35,11 @@ def stripe_box(invoice: Invoice) -> dict[str, Any]:
     rows = list(invoice.stripe_pushes.order_by("pk"))
     first = next((row for row in rows if row.step == StripePush.Step.INVOICE), None)
     warnings = [row.warning for row in rows if row.warning]
-    if first and first.stripe_status == "open" and invoice.paid_amount and invoice.status == Status.ISSUED:
-        warnings.append("Part of it was paid: what was paid by hand Stripe does not know, and still asks for.")
+    told = [row.payment_id for row in rows if row.payment_id and row.done_at]
+    if first and first.stripe_status == "open" and invoice.status == Status.ISSUED:
+        parts = invoice.payments.filter(amount__gt=0, reversed_by=None).exclude(method="stripe").exclude(pk__in=told)
+        if parts.exists():
+            warnings.append("Part of it was paid by hand: until the next run Stripe still asks for that, too.")
     return {
         "connected": connected(),
         "first": first,

@@ -10,6 +10,7 @@ from billing_project.history import tracked
 from contracts.models import Customer
 from invoicing.models.credit_notes import CreditNote
 from invoicing.models.invoices import Invoice
+from invoicing.models.payments import Payment
 
 
 @tracked(exclude=["pushed", "tried"])
@@ -59,6 +60,7 @@ class StripePush(models.Model):
     class Step(models.TextChoices):
         INVOICE = "invoice", "Push the invoice"
         CREDIT_NOTE = "credit_note", "Push a credit note"
+        PAYMENT = "payment", "Report a payment by hand"
         PAID = "paid", "Mark as paid elsewhere"
         UNCOLLECTIBLE = "uncollectible", "Mark as uncollectible"
         VOID = "void", "Void"
@@ -68,6 +70,7 @@ class StripePush(models.Model):
     credit_note = models.OneToOneField(
         CreditNote, on_delete=models.PROTECT, null=True, blank=True, related_name="stripe_push"
     )
+    payment = models.OneToOneField(Payment, on_delete=models.PROTECT, null=True, blank=True, related_name="stripe_push")
     key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     generation = models.PositiveSmallIntegerField(default=0, editable=False)
     intent = models.JSONField(default=dict, blank=True, editable=False)
@@ -90,12 +93,18 @@ class StripePush(models.Model):
         verbose_name_plural = "exchanges with Stripe"
         constraints = [
             models.UniqueConstraint(
-                fields=["invoice", "step"], condition=~Q(step="credit_note"), name="one_stripe_push_per_step"
+                fields=["invoice", "step"],
+                condition=~Q(step__in=["credit_note", "payment"]),
+                name="one_stripe_push_per_step",
             ),
             models.CheckConstraint(
                 name="stripe_credit_notes_have_a_note",
                 condition=Q(step="credit_note", credit_note__isnull=False)
                 | (~Q(step="credit_note") & Q(credit_note__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="stripe_payments_have_a_payment",
+                condition=Q(step="payment", payment__isnull=False) | (~Q(step="payment") & Q(payment__isnull=True)),
             ),
         ]
         indexes = [
@@ -103,7 +112,7 @@ class StripePush(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_step_display()}: {self.credit_note or self.invoice}"
+        return f"{self.get_step_display()}: {self.credit_note or self.payment or self.invoice}"
 
 
 class StripeEvent(models.Model):

@@ -40,7 +40,7 @@ class FakeError(Exception):
 
 class Fake:
     """`fail` maps the number of a call, from 1, to how it fails: 500, 429, timeout (done, and no answer), lost (not
-    done, no answer), kill (done, and the caller is interrupted), refuse (400).
+    done, no answer), kill (done, and the caller is interrupted), refuse (400), nonsense (an answer nobody understands).
     """
 
     def __init__(self) -> None:
@@ -56,6 +56,7 @@ class Fake:
         self.events: list[Row] = []
         self.numbers: Counter[str] = Counter()
         self.spoil_totals = False
+        self.now: Callable[[], float] = time.time
 
     # What a test looks at and does.
 
@@ -67,19 +68,7 @@ class Fake:
         row = self.objects[invoice]
         amount = row["amount_remaining"] if amount is None else amount
         payment = self._id("pi")
-        row["amount_paid"] += amount
-        self._settle(row)
-        self._keep(
-            "inpay",
-            "invoice_payment",
-            invoice=invoice,
-            amount_paid=amount,
-            status="paid",
-            payment={"type": "payment_intent", "payment_intent": payment},
-        )
-        self._tell("invoice_payment.paid", self.of("invoice_payment")[-1])
-        if row["status"] == "paid":
-            self._tell("invoice.paid", row)
+        self._attached(row, amount, {"type": "payment_intent", "payment_intent": payment})
         self._tell("invoice.payment_succeeded", row)
         return payment
 
@@ -137,7 +126,7 @@ class Fake:
         return f"{prefix}_{self.numbers[prefix]}"
 
     def _keep(self, prefix: str, kind: str, **fields: Any) -> Row:
-        row = {"id": self._id(prefix), "object": kind, "created": int(time.time()), "livemode": False, **fields}
+        row = {"id": self._id(prefix), "object": kind, "created": int(self.now()), "livemode": False, **fields}
         self.objects[row["id"]] = row
         return row
 
@@ -154,7 +143,7 @@ class Fake:
                 "id": self._id("evt"),
                 "object": "event",
                 "type": type_,
-                "created": int(time.time()),
+                "created": int(self.now()),
                 "api_version": "2026-05-27.dahlia",
                 "livemode": False,
                 "data": {"object": copied},
@@ -257,10 +246,42 @@ class Fake:
         row = self._get(key)
         if not form.get("paid_out_of_band") or row["status"] not in ("open", "uncollectible"):
             raise FakeError(400, "Invoice is already paid")
-        row.update(amount_paid=row["amount_due"], amount_paid_off_stripe=row["amount_remaining"])
-        self._settle(row)
-        self._tell("invoice.paid", row)
+        record = self._keep("pr", "payment_record", metadata={})
+        self._attached(row, row["amount_remaining"], {"type": "payment_record", "payment_record": record["id"]})
         return row
+
+    def report_payment(self, form: Row) -> Row:
+        if form["amount_requested"]["value"] <= 0 or form["outcome"] != "guaranteed":
+            raise FakeError(400, "A payment that came in has an amount and is guaranteed.")
+        return self._keep("pr", "payment_record", **form)
+
+    def attach_payment(self, form: Row, key: str) -> Row:
+        row, record = self._get(key), self._get(form["payment_record"], "payment_record")
+        if row["status"] not in ("open", "uncollectible"):
+            raise FakeError(400, f"No payment is attached to an invoice that is {row['status']}.")
+        if any(one["payment"].get("payment_record") == record["id"] for one in self.of("invoice_payment")):
+            raise FakeError(400, "This payment is attached already.")
+        if record["amount_requested"]["currency"] != row["currency"]:
+            raise FakeError(400, "The currency is another.")
+        payment = {"type": "payment_record", "payment_record": record["id"]}
+        self._attached(row, record["amount_requested"]["value"], payment)
+        return row
+
+    def update_invoice(self, form: Row, key: str) -> Row:
+        row = self._get(key)
+        row.update(form)
+        return row
+
+    def _attached(self, row: Row, amount: int, payment: Row) -> None:
+        """As Stripe: an invoice's events do not say how much of `amount_paid` was paid elsewhere."""
+        row["amount_paid"] += amount
+        self._settle(row)
+        made = self._keep(
+            "inpay", "invoice_payment", invoice=row["id"], amount_paid=amount, status="paid", payment=payment
+        )
+        self._tell("invoice_payment.paid", made)
+        if row["status"] == "paid":
+            self._tell("invoice.paid", row)
 
     def delete_invoice(self, form: Row, key: str) -> Row:
         if self._get(key)["status"] != "draft":
@@ -281,6 +302,10 @@ class Fake:
         self._tell("credit_note.created", row)
         return row
 
+    def _expanded(self, payment: Row) -> Row:
+        record = payment.get("payment_record")
+        return {**payment, "payment_record": self.objects[record]} if record else payment
+
     def listed(self, kind: str, of: str, form: Row) -> Row:
         rows = [row for row in self.of(kind) if row[of] == form[of]]
         start = form.get("starting_after")
@@ -289,8 +314,14 @@ class Fake:
         return {"object": "list", "data": page, "has_more": first + len(page) < len(rows), "url": f"/v1/{kind}s"}
 
     def payments_of(self, form: Row) -> Row:
-        wanted = form["payment"]["payment_intent"]
-        rows = [row for row in self.of("invoice_payment") if row["payment"]["payment_intent"] == wanted]
+        rows = self.of("invoice_payment")
+        if "payment" in form:
+            wanted = form["payment"]["payment_intent"]
+            rows = [row for row in rows if row["payment"].get("payment_intent") == wanted]
+        if "invoice" in form:
+            rows = [row for row in rows if row["invoice"] == form["invoice"]]
+        if "data.payment.payment_record" in form.get("expand", []):
+            rows = [{**row, "payment": self._expanded(row["payment"])} for row in rows]
         return {"object": "list", "data": rows, "has_more": False, "url": "/v1/invoice_payments"}
 
 
@@ -307,6 +338,12 @@ ROUTES: dict[tuple[str, str], tuple[Callable[..., Row], Any]] = {
     ("GET", "/v1/invoices"): (lists("invoice", "customer"), known.InvoiceListParams),
     ("GET", f"/v1/invoices{ID}"): (lambda fake, form, key: fake._get(key), known.InvoiceRetrieveParams),
     ("DELETE", f"/v1/invoices{ID}"): (Fake.delete_invoice, known.InvoiceDeleteParams),
+    ("POST", f"/v1/invoices{ID}"): (Fake.update_invoice, known.InvoiceUpdateParams),
+    ("POST", f"/v1/invoices{ID}/attach_payment"): (Fake.attach_payment, known.InvoiceAttachPaymentParams),
+    ("POST", "/v1/payment_records/report_payment"): (
+        Fake.report_payment,
+        known.PaymentRecordReportPaymentParams,
+    ),
     ("POST", f"/v1/invoices{ID}/finalize"): (Fake.finalize, known.InvoiceFinalizeInvoiceParams),
     ("POST", f"/v1/invoices{ID}/send"): (Fake.send_invoice, known.InvoiceSendInvoiceParams),
     ("POST", f"/v1/invoices{ID}/void"): (Fake.void_invoice, known.InvoiceVoidInvoiceParams),
@@ -465,8 +502,8 @@ class Handler(BaseHTTPRequestHandler):
                 asked = json.dumps([verb, path, form], sort_keys=True)
                 self.fake.answers[key] = (asked, error.status, error.body)
             return error.status, error.body
-        if failure == "lost":
-            return 0, {}
+        if failure in ("lost", "nonsense"):
+            return (0, {}) if failure == "lost" else (200, {"object": "nonsense"})
         try:
             return self.fake.answer(verb, path, form, key)
         except FakeError as refusal:

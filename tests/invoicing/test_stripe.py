@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.core.management import call_command
 from django.db import connection
+from django.db.models import Sum
 from django.test import Client
 from django.urls import reverse
 
@@ -24,10 +25,10 @@ from invoicing.credit_notes import issue_credit_note, request_credit_note
 from invoicing.lifecycle import approve, issue
 from invoicing.lines_by_hand import Written, add_line
 from invoicing.models import Invoice, Payment, Status, StripeCustomer, StripeEvent, StripePush
-from invoicing.payments import Received, record_payment, write_off
+from invoicing.payments import Received, record_payment, reverse_payment, write_off
 from invoicing.stripe_pushing import find_due, push_due, retry
 from invoicing.voiding import void
-from tests.factories import CustomerFactory, day, reviewed, user
+from tests.factories import ContractFactory, CustomerFactory, RateFactory, day, reviewed, user
 from tests.factories import send as send_usage
 from tests.invoicing.stripe_fake import SECRET, Fake, running, send
 
@@ -155,11 +156,19 @@ class TestPush:
 
     def test_paid_elsewhere_before_it_was_pushed(self, fake: Fake, finance: User) -> None:
         record_payment(issued(finance).pk, bank("5.95"), finance)
-        partly = issued(finance)
-        record_payment(partly.pk, bank("1", "hand:2"), finance)
         push()
         assert fake.of("invoice") == []
-        assert "partly paid already" in row_of(partly).last_error
+
+    def test_paid_in_part_before_it_was_pushed(self, fake: Fake, finance: User) -> None:
+        """1.00 of 5.95: nothing is collected or sent before Stripe knows that 4.95 is left."""
+        invoice = issued(finance)
+        record_payment(invoice.pk, bank("1", "hand:2"), finance)
+        fake.fail = dict.fromkeys(range(7, 12), "lost")
+        push()
+        assert (only(fake)["auto_advance"], only(fake)["sent"], only(fake)["status"]) == (False, 0, "open")
+        fake.fail = {}
+        push()
+        assert (only(fake)["auto_advance"], only(fake)["sent"], only(fake)["amount_remaining"]) == (True, 1, 495)
 
 
 class TestFailures:
@@ -209,6 +218,29 @@ class TestFailures:
         with pytest.raises(ConflictError, match="done already"):
             retry(row.pk, finance)
         assert sorted(made["number"] for made in fake.of("invoice")) == [first.number, other.number]
+
+    def test_an_answer_nobody_understands_stops_this_invoice_only(self, fake: Fake, finance: User) -> None:
+        first, other = issued(finance), issued(finance)
+        fake.fail = {2: "nonsense"}
+        assert push().startswith("1 steps done, 0 to be tried again later, 1 stopped")
+        assert (row_of(first).blocked, row_of(other).stripe_status) == (True, "open")
+        assert row_of(first).last_error.startswith(("KeyError", "AttributeError"))
+        retry(row_of(first).pk, finance)
+        assert push().startswith("1 steps done")
+
+    def test_a_credit_note_stripe_cannot_take_stops_nothing_else(self, fake: Fake, finance: User, second: User) -> None:
+        """0.228 KWD: Stripe counts dinars in hundredths. Said of this note; the next invoice is pushed."""
+        rate = RateFactory.create(rate_card__currency="KWD")
+        contract = ContractFactory.create(rate_card=rate.rate_card)
+        send_usage(contract.customer.key, 10, day(10))
+        close_periods(day(2, month=2), contract.key)
+        invoice = issue(approve(Invoice.objects.get(contract=contract).pk, finance).pk, finance)
+        push()
+        issue_credit_note(request_credit_note(invoice.pk, {1: Decimal("0.228")}, "slow", finance).pk, second)
+        other = issued(finance)
+        assert push().startswith("1 steps done, 0 to be tried again later, 1 stopped")
+        assert row_of(invoice, "credit_note").last_error.startswith("Stripe takes no 0.228 KWD")
+        assert row_of(other).stripe_status == "open"
 
     def test_a_wrong_key_stops_nothing(self, fake: Fake, finance: User, settings: Any) -> None:
         invoice = issued(finance)
@@ -266,7 +298,7 @@ class TestAfterwards:
         push()
         record_payment(invoice.pk, bank("5.95"), finance)
         push()
-        assert fake.deliver(Client()) == [200] * 3
+        assert fake.deliver(Client()) == [200] * 4
         assert only(fake)["status"] == row_of(invoice).stripe_status == "paid"
         assert Payment.objects.count() == 1
 
@@ -279,6 +311,108 @@ class TestAfterwards:
         fake.pay(only(fake)["id"])
         fake.deliver(Client())
         assert stored(invoice).status == Status.PAID
+
+
+class TestPaidInPartByHand:
+    """Stripe asks for the rest only, and what it says was paid is not counted twice."""
+
+    def pushed(self, fake: Fake, finance: User) -> Invoice:
+        invoice = issued(finance)
+        push()
+        fake.events.clear()
+        record_payment(invoice.pk, bank("2", "hand:1"), finance)
+        return invoice
+
+    def test_stripe_asks_for_the_rest(self, fake: Fake, finance: User) -> None:
+        invoice = self.pushed(fake, finance)
+        push()
+        assert push().startswith("0 steps done")
+        assert (only(fake)["amount_remaining"], only(fake)["sent"], len(fake.of("payment_record"))) == (395, 1, 1)
+        fake.pay(only(fake)["id"])
+        fake.deliver(Client())
+        assert list(Payment.objects.values_list("amount", "method")) == [
+            (2, "bank_transfer"),
+            (Decimal("3.95"), "stripe"),
+        ]
+        assert stored(invoice).status == Status.PAID
+        assert [wrong for invariant in INVARIANTS.values() for wrong in invariant()] == []
+
+    @pytest.mark.parametrize("order", [1, -1])
+    @pytest.mark.parametrize("first", ["Stripe", "hand"])
+    def test_both_pay_parts(self, fake: Fake, finance: User, first: str, order: int) -> None:
+        """1.95 in Stripe, 2.00 by hand and 2.00 in Stripe, told in any order."""
+        invoice = self.pushed(fake, finance)
+        if first == "hand":
+            push()
+        fake.pay(only(fake)["id"], 195)
+        push()
+        fake.pay(only(fake)["id"])
+        fake.deliver(Client(), fake.events[::order])
+        fake.deliver(Client())
+        paid = dict(Payment.objects.values_list("method").annotate(Sum("amount")))
+        assert paid == {"stripe": Decimal("3.95"), "bank_transfer": Decimal(2)}
+        assert (stored(invoice).status, row_of(invoice).warning) == (Status.PAID, "")
+
+    def test_a_second_part_that_settles_it(self, fake: Fake, finance: User) -> None:
+        invoice = self.pushed(fake, finance)
+        push()
+        record_payment(invoice.pk, bank("3.95", "hand:2"), finance)
+        push()
+        fake.deliver(Client())
+        assert (only(fake)["status"], stored(invoice).status) == ("paid", Status.PAID)
+        assert Payment.objects.count() == 2
+
+    @pytest.mark.parametrize("failure", ["500", "429", "timeout", "lost", "kill"])
+    def test_each_call_fails_once(self, fake: Fake, finance: User, failure: str) -> None:
+        """Four calls: what is open, the report, its attachment, how it stands."""
+        for number in range(1, 5):
+            invoice = self.pushed_again(fake, finance, number)
+            before = len(fake.of("invoice_payment"))
+            fake.fail = {len(fake.calls) + number: failure}
+            if failure == "kill":
+                with pytest.raises(KeyboardInterrupt):
+                    push()
+            else:
+                assert "1 to be tried again later" in push()
+            push()
+            told = fake.objects[row_of(invoice).stripe_id]
+            assert (told["amount_remaining"], len(fake.of("invoice_payment"))) == (395, before + 1), number
+            assert row_of(invoice, "payment").done_at is not None
+
+    def pushed_again(self, fake: Fake, finance: User, number: int) -> Invoice:
+        invoice = issued(finance)
+        push()
+        record_payment(invoice.pk, bank("2", f"hand:{number}"), finance)
+        return invoice
+
+    def test_long_after_the_keys_are_forgotten(self, fake: Fake, finance: User) -> None:
+        self.pushed(fake, finance)
+        fake.fail = {len(fake.calls) + 3: "timeout"}
+        push()
+        fake.answers.clear()
+        push()
+        assert (only(fake)["amount_remaining"], len(fake.of("invoice_payment"))) == (395, 1)
+
+    def test_one_that_bounces(self, fake: Fake, finance: User) -> None:
+        invoice = self.pushed(fake, finance)
+        reverse_payment(Payment.objects.get().pk, finance, "bounced")
+        push()
+        assert (only(fake)["amount_remaining"], fake.of("payment_record")) == (595, [])
+        later = record_payment(invoice.pk, bank("1", "hand:2"), finance)
+        push()
+        reverse_payment(later.pk, finance, "bounced too")
+        push()
+        assert only(fake)["amount_remaining"] == 495
+        assert "taken back" in StripePush.objects.get(payment=later).warning
+
+    def test_the_customer_paid_all_of_it_before_stripe_was_told(self, fake: Fake, finance: User) -> None:
+        invoice = self.pushed(fake, finance)
+        fake.pay(only(fake)["id"])
+        push()
+        fake.deliver(Client())
+        assert fake.of("payment_record") == []
+        assert row_of(invoice).warning == "Stripe took 2 USD more than was open: pay it back or credit it."
+        assert (stored(invoice).status, stored(invoice).paid_amount) == (Status.PAID, Decimal("5.95"))
 
 
 class TestWebhook:

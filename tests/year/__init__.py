@@ -1,0 +1,1 @@
+"""A year of a made-up business through the real verbs, with a clock that is moved."""
