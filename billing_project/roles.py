@@ -43,6 +43,12 @@ VERBS: dict[str, tuple[str, ...]] = {
         "invoicing.add_line",
         "invoicing.close_month",
         "invoicing.retry_stripe",
+        "invoicing.replay_delivery",
+        *(
+            f"invoicing.{each}_{name}"
+            for name in ("alertrule", "webhookendpoint")
+            for each in ("add", "change", "delete")
+        ),
         "invoicing.add_stripecustomer",
         "invoicing.change_stripecustomer",
         "invoicing.decide_late_usage",

@@ -215,6 +215,18 @@ PGHISTORY_APPEND_ONLY = True
 # When jobs run, by name, as cron expressions (a sixth field: seconds); "" is never. `manage.py work --list` names them.
 WORKER_SCHEDULE: dict[str, str] = env.json("WORKER_SCHEDULE", default={})
 
+# Where mail goes out, such as smtp+tls://user:password@host:587; without it nothing is sent. EMAILS: which kinds.
+EMAIL_URL = env.str("EMAIL_URL", default="")
+globals().update(env.email_url_config(EMAIL_URL or "dummymail://"))
+EMAILS = env.list("EMAILS", default=["invoices", "reminders", "alerts"])
+EMAIL_TIMEOUT = 30
+DEFAULT_FROM_EMAIL = env.str("SELLER_EMAIL", default="") or "billing@localhost"
+# Days before (below zero) and after its due date on which an unpaid invoice is reminded of.
+REMINDER_DAYS = [int(day) for day in env.list("REMINDER_DAYS", default=["-3", "7", "21"])]
+WEBHOOK_TIMEOUT_SECONDS: int = env.int("WEBHOOK_TIMEOUT_SECONDS", default=15)
+# Endpoints are addresses that people type: on networks of your own only if you say so.
+WEBHOOKS_MAY_REACH_PRIVATE_NETWORKS: bool = env.bool("WEBHOOKS_MAY_REACH_PRIVATE_NETWORKS", default=False)
+
 INVOICE_GRACE_HOURS = env.int("INVOICE_GRACE_HOURS", default=24)
 INVOICE_NUMBER_PREFIX = env.str("INVOICE_NUMBER_PREFIX", default="INV-")
 CREDIT_NOTE_NUMBER_PREFIX = env.str("CREDIT_NOTE_NUMBER_PREFIX", default="CN-")

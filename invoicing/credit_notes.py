@@ -14,7 +14,9 @@ from billing_project.errors import ConflictError, RuleError
 from catalog.money import ZERO, add, divide, multiply, round_amount, subtract
 from invoicing.journal import post_credit_note
 from invoicing.models import CreditNote, CreditNoteLine, Invoice, InvoiceLine, Status
+from invoicing.models.outbox import EventType
 from invoicing.numbering import next_number
+from invoicing.outbox import announce, told_of
 from invoicing.payments import settle
 from invoicing.permissions import locked, remember, require
 from invoicing.taxation import (
@@ -91,6 +93,8 @@ def issue_credit_note(note: int, actor: "User") -> CreditNote:
         asked.number = next_number(settings.CREDIT_NOTE_NUMBER_PREFIX)
         asked.save()
         post_credit_note(asked)
+        told = {"number": asked.number, "total": plain(asked.total), "reason": asked.reason, "invoice": told_of(row)}
+        announce(EventType.CREDIT_NOTE_ISSUED, told, f"credit-note:{asked.pk}")
         remember(row, "credited", actor, f"{asked.number}: {asked.reason}")
         row.credited_amount = add([row.credited_amount, asked.total])
         settle(row)

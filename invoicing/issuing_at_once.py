@@ -8,6 +8,7 @@ from invoicing.draft_rows import bill_to
 from invoicing.journal import post_issue
 from invoicing.models import Invoice, Status
 from invoicing.numbering import next_number
+from invoicing.outbox import announce_issue
 from invoicing.payments import settle
 
 
@@ -26,4 +27,5 @@ def issue_at_once(invoice: Invoice, at: datetime) -> None:
     )
     invoice.refresh_from_db()
     post_issue(invoice)
+    announce_issue(invoice)
     settle(invoice)

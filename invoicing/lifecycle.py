@@ -24,6 +24,7 @@ from invoicing.four_eyes import check_four_eyes
 from invoicing.journal import post_issue
 from invoicing.models import Invoice, Status
 from invoicing.numbering import next_number
+from invoicing.outbox import announce_issue
 from invoicing.payments import settle
 from invoicing.permissions import locked, remember, require
 from invoicing.rebuilding import rebuild
@@ -133,6 +134,7 @@ def issue(invoice: int, actor: "User", reason: str = "") -> Invoice:
         )
         remember(row, "issued", actor, reason)
         post_issue(row)
+        announce_issue(row)
         # With nothing to pay it is paid at once.
         settle(row)
     return row

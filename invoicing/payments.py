@@ -13,6 +13,8 @@ from billing_project.errors import ConflictError, RuleError
 from catalog.money import ZERO, add, negate, round_amount
 from invoicing.journal import is_written_off, post_payment, post_reversal, post_write_off
 from invoicing.models import Invoice, Payment, Status
+from invoicing.models.outbox import EventType
+from invoicing.outbox import announce_invoice
 from invoicing.permissions import locked, remember, require
 
 if TYPE_CHECKING:
@@ -138,12 +140,16 @@ def settle(invoice: Invoice) -> None:
     """Save what was paid and credited, and move the status along: paid when nothing is open, issued when something is
     again. The row must be locked.
     """
-    if invoice.open_amount <= 0 and invoice.status in PAYABLE:
+    paid = invoice.open_amount <= 0 and invoice.status in PAYABLE
+    if paid:
         invoice.status, invoice.paid_at = Status.PAID, timezone.now()
     elif invoice.open_amount > 0 and invoice.status == Status.PAID:
         invoice.status = Status.UNCOLLECTIBLE if is_written_off(invoice) else Status.ISSUED
         invoice.paid_at = None
     invoice.save(update_fields=["status", "paid_at", "paid_amount", "credited_amount"])
+    if paid:
+        # Paid again after a payment was taken back, it is told again.
+        announce_invoice(EventType.INVOICE_PAID, invoice, f":{timezone.now().isoformat()}")
 
 
 def _same(known: Payment, invoice: Invoice, received: Received) -> Payment:

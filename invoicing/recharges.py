@@ -13,6 +13,7 @@ from decimal import Decimal
 from django.db import transaction
 from django.db.models import Max, Q
 
+from billing_project.decimals import plain
 from billing_project.errors import RuleError
 from billing_project.history import authored_by
 from contracts.catalog_terms import units_of
@@ -29,6 +30,8 @@ from invoicing.inputs import Terms
 from invoicing.issuing_at_once import issue_at_once
 from invoicing.live import Live, in_force, live
 from invoicing.models import Invoice, Recharge, Status
+from invoicing.models.outbox import EventType
+from invoicing.outbox import announce
 
 HAVING_ONE = Q(deal__has_key="balance_threshold", shadow=False)
 REFUSALS = (RuleError, ArithmeticError, LookupError, ValueError)
@@ -153,7 +156,22 @@ def _recharge(contract: int, as_of: datetime) -> int:
         _agree(row, made, as_of, saved=made.status == Recharge.Status.USABLE)
         made.invoice = _invoice(row, as_of) if made.charge else None
         made.save()
+        _tell(made)
     return 1
+
+
+def _tell(made: Recharge) -> None:
+    if made.status != Recharge.Status.USABLE:
+        return
+    told = {
+        "customer": made.contract.customer.key,
+        "contract": made.contract.key,
+        "balance": made.balance,
+        "amount": plain(made.amount),
+        "unit": made.unit or made.contract.currency,
+        "invoice": made.invoice.number if made.invoice else None,
+    }
+    announce(EventType.BALANCE_RECHARGED, told, f"recharge:{made.pk}")
 
 
 def _waits(threshold: BalanceThreshold, due: Due) -> bool:
@@ -200,6 +218,7 @@ def _release(recharge: int, as_of: datetime) -> int:
             made.status = Recharge.Status.USABLE
             _agree(row, made, min(made.invoice.paid_at or as_of, as_of), saved=True)
         made.save(update_fields=["status", "usable_from"])
+        _tell(made)
     return int(made.status == Recharge.Status.USABLE)
 
 

@@ -85,7 +85,7 @@ def _reached(contracts: Mapping[int, Contract], as_of: datetime) -> list[int]:
     for period in periods:
         period.contract = contracts[period.contract_id]
     thresholds = {pk: each.parsed_deal.spend_threshold for pk, each in contracts.items()}
-    before = _billed_before(periods)
+    before = billed_before(periods)
     found = {
         each.contract.pk: True
         for each in build(periods, until=as_of + MOMENT)
@@ -169,10 +169,10 @@ def _bill_period(period: BillingPeriod, threshold: SpendThreshold, as_of: dateti
 
 def _billed(period: BillingPeriod) -> tuple[Decimal, datetime | None]:
     """The spend that the threshold invoices of a period have billed together, and when the last one was due."""
-    return _billed_before([period]).get(period.pk, (ZERO, None))
+    return billed_before([period]).get(period.pk, (ZERO, None))
 
 
-def _billed_before(periods: Collection[BillingPeriod]) -> dict[int, tuple[Decimal, datetime | None]]:
+def billed_before(periods: Collection[BillingPeriod]) -> dict[int, tuple[Decimal, datetime | None]]:
     """The same of many periods, by period: the last threshold invoice shows all that was used until then."""
     rows = Invoice.objects.filter(period__in=periods, kind=Invoice.Kind.THRESHOLD).exclude(status=Status.VOID)
     last = rows.order_by("period_id", "-scheduled_at", "-pk").distinct("period_id")

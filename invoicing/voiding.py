@@ -14,6 +14,8 @@ from invoicing.deciding_late import carry_over
 from invoicing.drafts import drawn_balance
 from invoicing.journal import post_void
 from invoicing.models import FROZEN, OPEN, Invoice, Recharge, Status
+from invoicing.models.outbox import EventType
+from invoicing.outbox import announce_invoice
 from invoicing.permissions import locked, remember, require
 from invoicing.rebuilding import rebuild
 
@@ -47,6 +49,7 @@ def void(invoice: int, actor: "User", reason: str) -> Invoice:
         row.status = Status.VOID
         row.save(update_fields=["status"])
         remember(row, "voided", actor, reason)
+        announce_invoice(EventType.INVOICE_VOIDED, row)
         if row.kind == Invoice.Kind.THRESHOLD:
             rebuild(list(_drafts_of_period(row)))
             return row

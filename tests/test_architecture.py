@@ -83,6 +83,7 @@ MUST_BE_PURE = {
     "contracts/timeline.py",
     "contracts/units.py",
     "invoicing/admin/sparkline.py",
+    "invoicing/crossings.py",
     "invoicing/admin/waterfall_chart.py",
     "invoicing/exports/columns.py",
     "invoicing/focus.py",
@@ -94,6 +95,7 @@ MUST_BE_PURE = {
     "invoicing/ubl.py",
     "invoicing/usage_shares.py",
     "invoicing/totals.py",
+    "invoicing/webhook_signing.py",
     "invoicing/waterfall.py",
     "meters/periods.py",
 }
