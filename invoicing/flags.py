@@ -8,6 +8,7 @@ from django.conf import settings
 
 from billing_project.decimals import plain
 from catalog.money import divide, multiply, round_amount, subtract
+from catalog.price_text import amount_text
 from contracts.models import Contract
 from contracts.period_text import day_text
 from invoicing.models import AddedLine, Invoice, Status
@@ -26,7 +27,7 @@ def flags_of(totals: Sequence[tuple[Invoice, Decimal]]) -> dict[int, list[str]]:
     found = {}
     for invoice, total in totals:
         flags = [
-            _change_flag(total, before.get(invoice.pk)),
+            _change_flag(total, before.get(invoice.pk), str(invoice.total.currency)),
             "A line was written by hand." if (invoice.pk, "manual") in added else "",
             "Bills late usage of an earlier invoice." if (invoice.pk, "correction") in added else "",
             "" if invoice.contract_id in renewed else _end_flag(invoice),
@@ -64,14 +65,14 @@ def change_percent(total: Decimal, before: Decimal) -> Decimal | None:
     return divide(multiply(subtract(total, before), HUNDRED), before.copy_abs())
 
 
-def _change_flag(total: Decimal, before: Decimal | None) -> str:
+def _change_flag(total: Decimal, before: Decimal | None, currency: str) -> str:
     if before is None:
         return ""
     change = change_percent(total, before)
     if change is None or change.copy_abs() <= settings.REVIEW_CHANGE_PERCENT:
         return ""
     shown = plain(round_amount(change.copy_abs(), "JPY"))
-    return f"{shown}% {'more' if change > 0 else 'less'} than the invoice before, {plain(before)}."
+    return f"{shown}% {'more' if change > 0 else 'less'} than the invoice before, {amount_text(before, currency)}."
 
 
 def _end_flag(invoice: Invoice) -> str:

@@ -1,10 +1,10 @@
 """Late usage: the list, and what becomes of it."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
-from django.db.models import QuerySet
+from django.db.models import Case, QuerySet, When
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
@@ -13,10 +13,10 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
 from unfold.decorators import display
 
-from billing_project.admin import ReadOnlyAdmin, plain
+from billing_project.admin import ReadOnlyAdmin
 from billing_project.errors import RuleError
 from catalog.group_values import group_text
-from catalog.price_text import amount_text
+from catalog.price_text import amount_text, exact_text
 from contracts.period_text import period_text
 from invoicing.deciding_late import decide
 from invoicing.models import Invoice, LateUsage
@@ -38,6 +38,13 @@ class LateUsageAdmin(ReadOnlyAdmin[LateUsage]):
     list_select_related = ["invoice__customer", "invoice__contract", "added_line__invoice", "credit_note"]
     search_fields = ["name", "product", "invoice__number", "invoice__customer__name"]
     actions = ["bill_next", "credit", "write_off", "hold"]
+
+    class Media:
+        css: ClassVar[dict[str, list[str]]] = {"all": ["invoicing/invoice.css"]}
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        """What waits for a decision first, then the newest."""
+        return [Case(When(decision=Decision.PENDING, then=0), default=1).asc(), "-pk"]
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("invoicing.decide_late_usage")
@@ -107,7 +114,7 @@ class LateUsageAdmin(ReadOnlyAdmin[LateUsage]):
 
     @admin.display(description="Quantity")
     def shown_quantity(self, row: LateUsage) -> str:
-        return f"{plain(row.quantity_before)} → {plain(row.quantity_after)}"
+        return f"{exact_text(row.quantity_before)} → {exact_text(row.quantity_after)}"
 
     @admin.display(description="Amount", ordering="amount")
     def shown_amount(self, row: LateUsage) -> str:

@@ -109,6 +109,19 @@ def test_what_is_billed_is_decided(client: Client, finance: User, late: LateUsag
     assert "billed" in told(act(client, "hold", late))[0]
 
 
+def test_what_waits_for_a_decision_stands_first(client: Client, finance: User, late: LateUsage) -> None:
+    send(late.invoice.customer.key, 1_000, day(22), event_id="more")
+    note([(Subject.objects.get(key=late.invoice.customer.key).pk, day(22))])
+    find_late_usage(day(3, month=2))
+    newer = LateUsage.objects.exclude(pk=late.pk).get()
+    client.force_login(finance)
+    assert list(client.get(reverse(LIST)).context["cl"].result_list) == [newer, late]
+    act(client, "hold", late)
+    response = client.get(reverse(LIST))
+    assert list(response.context["cl"].result_list) == [late, newer]
+    assert "14 → 1,014" in response.content.decode()
+
+
 def test_auditors_look_and_others_do_not(client: Client, late: LateUsage) -> None:
     client.force_login(user("Auditor"))
     response = client.get(reverse(LIST))

@@ -329,7 +329,7 @@ class TestReview:
         january, february = Invoice.objects.order_by("starting_at")
         ends = "The contract ends before 1 Mar 2026 and no other follows."
         assert january.attention == [ends]
-        assert february.attention == ["60% more than the invoice before, 5.", ends]
+        assert february.attention == ["60% more than the invoice before, 5.00 USD.", ends]
 
 
 class TestAutoApproval:
