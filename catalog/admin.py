@@ -179,7 +179,7 @@ class TaxRateAdmin(ModelAdmin[TaxRate]):
     search_fields = ["key", "name", "country"]
     fieldsets = [
         (None, {"fields": ["key", "name", "percent", "category", "inclusive", "note"]}),
-        ("Holds for", {"fields": [("country", "region"), "product_category", ("starting_at", "ending_before")]}),
+        ("Holds for", {"fields": [("country", "region"), "product_category", "starting_at", "ending_before"]}),
     ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: TaxRate | None = None) -> list[str]:
