@@ -29,6 +29,7 @@ from invoicing.models import (
     Status,
 )
 from invoicing.revenue import RECEIVABLE, UNBILLED
+from invoicing.tax_books import tax_owed_is_what_was_charged, taxes_add_up
 from meters.backlog import uncounted_events
 from meters.recount import find_drift
 
@@ -254,6 +255,8 @@ INVARIANTS: dict[str, Callable[[], Iterator[str]]] = {
     "Payments and credit notes add up": what_is_paid_adds_up,
     "Journal entries balance": entries_balance,
     "Receivables equal what is open": receivables_equal_what_is_open,
+    "Taxes by rate add up": taxes_add_up,
+    "Tax owed is what was charged": tax_owed_is_what_was_charged,
     "What is issued is not unbilled": unbilled_is_claimed_when_issued,
     "Late usage is billed once": late_usage_is_billed_once,
     "Bills and late usage add up to all usage": late_usage_adds_up,

@@ -8,6 +8,7 @@ import pghistory
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import Sum
 from django.test import Client
 from django.urls import reverse
@@ -22,6 +23,7 @@ from invoicing.late_differences import differences
 from invoicing.lifecycle import approve, issue
 from invoicing.models import Invoice, JournalPosting
 from invoicing.revenue import DEFERRED
+from invoicing.tax_books import tax_owed_is_what_was_charged, taxes_add_up
 from invoicing.voiding import void
 from meters.late_days import note
 from meters.models import Subject
@@ -218,3 +220,19 @@ def test_finance_keeps_the_rates_and_sales_reads_them(finance: User, client: Cli
     client.force_login(user("Sales ops"))
     assert client.get(reverse("admin:catalog_taxrate_changelist")).status_code == 200
     assert client.get(reverse("admin:catalog_taxrate_add")).status_code == 403
+
+
+def test_the_books_notice_tax_that_is_not_on_any_document(finance: User) -> None:
+    vat()
+    invoice = issued(finance, german())
+    entry = JournalPosting.objects.get(account="tax").entry
+    with transaction.atomic():
+        JournalPosting.objects.create(entry=entry, account="tax", amount=D("-0.05"), product="de-19")
+        JournalPosting.objects.create(entry=entry, account="revenue", amount=D("0.05"))
+        assert list(tax_owed_is_what_was_charged()) == ["Tax de-19: documents charge 0.95 USD, the books 1."]
+        transaction.set_rollback(True)
+    with transaction.atomic():
+        in_review(german())
+        Invoice.objects.filter(status="in_review").update(taxes=[{**invoice.taxes[0], "amount": "3"}])
+        assert [fault.partition(":")[2] for fault in taxes_add_up()] != []
+        transaction.set_rollback(True)
