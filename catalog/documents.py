@@ -18,6 +18,8 @@ from billing_project.decimals import plain
 T = TypeVar("T")
 # Decimal exponents beyond these are typing errors; sums of them would be slow, or more than an invoice can hold.
 LARGEST, SMALLEST = 24, -60
+# Beyond them local times and calendars end.
+YEARS = range(1970, 3000)
 PLACE = re.compile(r" - at `\$\.?(?P<path>.*)`$", re.DOTALL)
 ANY_KEY = "[...]"
 STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
@@ -46,6 +48,8 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             value = getattr(self, name)
             if isinstance(value, Decimal):
                 self._check_number(name, value)
+            elif isinstance(value, datetime) and value.year not in YEARS:
+                raise ValueError(f"{name}: is {value.isoformat()}; years from {YEARS[0]} to {YEARS[-1]} can be agreed")
         self.check()
 
     def check(self) -> None:

@@ -227,8 +227,8 @@ class Contract(models.Model):
     @property
     def lasting(self) -> str:
         """The contract and its span, in the words of an error."""
-        end = f"{self.ending_before:%-d %B %Y}" if self.ending_before else "an open end"
-        return f"{self} ({self.starting_at:%-d %B %Y} to {end})"
+        start, end = (each and each.astimezone(self.zone) for each in (self.starting_at, self.ending_before))
+        return f"{self} ({start:%-d %B %Y} to {f'{end:%-d %B %Y}' if end else 'an open end'})"
 
     def _beside(self) -> models.QuerySet["Contract"]:
         """The other contracts that bill all usage of somebody in the same time."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from catalog.documents import DocumentError, read
+from catalog.documents import YEARS, DocumentError, read
 from contracts.deal import ContractDocument
 from contracts.deal_format import DealError, Fault, parse_contract, with_instants
 from contracts.models import Customer
@@ -26,7 +26,6 @@ from invoicing.billing_file.schema import (
 
 INSTANTS = frozenset({"at", "as_of", "starting_at", "ending_before"})
 OPAQUE = frozenset({"where", "usage_filter", "properties", "filters"})  # keys inside are people's own, not fields
-YEARS = range(1970, 3000)
 NAMES = frozenset({"id", "customer", "type"})
 
 

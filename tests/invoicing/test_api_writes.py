@@ -94,6 +94,13 @@ def refusal(answer: Any, status: int) -> list[tuple[str, str]]:
             ("changes.add.discounts[0].percent", "invalid"),
         ),
         ("contracts/acme-2026/end", {}, 422, ("at", "missing")),
+        ("contracts/acme-2026/end", {"at": "9999-12-31"}, 422, ("at", "invalid")),
+        (
+            "contracts/acme-2026/amend",
+            {"at": "9999-12-31T23:59:59-23:59", "changes": {}},
+            422,
+            ("at", "invalid"),
+        ),
         ("contracts/acme-2026/renew", {"key": "next"}, 422, ("contract", "open")),
         ("contracts/acme-2026/credits", {"key": "y1", "amount": "5"}, 422, ("add.credits[0].key", "repeated")),
         ("customers/acme/credits", {"key": "c", "amount": "5", "contract": "gone"}, 409, ("contract", "contract")),

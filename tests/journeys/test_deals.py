@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from catalog.models import Product, Rate
 from contracts.deal_dates import shown_document
 from contracts.deal_words import deal_form
-from contracts.models import Contract
+from contracts.models import Contract, ContractTemplate, DealGuardrails, Standing
 from tests.contracts.deal_documents import deal_documents
 from tests.factories import CustomerFactory, ProductFactory, RateFactory, send, user
 from tests.journeys.conftest import Shoot
@@ -141,6 +141,59 @@ def test_sales_writes_a_deal_sees_the_preview_and_saves(login: Login, live_serve
         "0.50",
         "0.75",
     ]
+
+
+def test_a_deal_beyond_the_guardrails_is_agreed_by_a_second_person(
+    login: Login, live_server: Any, shoot: Shoot
+) -> None:
+    user("Sales ops", "sales")
+    user("Deal desk", "desk")
+    DealGuardrails.objects.create(max_discount_percent=20)
+    rate = RateFactory.create(rate_card__name="List prices", product__name="API units", product__key="api")
+    starter = {"discounts": [{"percent": "10"}], "net_days": 14}
+    ContractTemplate.objects.create(key="starter", name="Starter", rate_card=rate.rate_card, document=starter)
+    customer = CustomerFactory.create(key="nordwind", name="Nordwind Example Ltd")
+    now = datetime.now(UTC)
+    send("nordwind", 100, now)
+
+    sales = login("sales")
+    sales.goto(f"{live_server.url}/admin/contracts/contract/add/?customer={customer.pk}")
+    sales.get_by_label("Start from").select_option(label="Starter")
+    sales.get_by_label("on", exact=True).fill(f"{now:%Y-%m}-01")
+    sales.get_by_role("button", name="Fill in").click()
+    expect(sales.locator("#id_net_days")).to_have_value("14")
+    sales.locator("#id_key").fill("nordwind-1")
+    if not sales.locator("#id_customer").input_value():
+        sales.locator("#id_customer").evaluate(
+            "(select, id) => { select.append(new Option(id, id, true, true)); }", str(customer.pk)
+        )
+    preview = sales.get_by_role("complementary", name="Preview")
+    tab(sales, "Prices")
+    expect(preview.get_by_text("45.00 USD").first).to_be_visible()
+    part(sales, "discounts[0].percent").fill("30")
+    expect(preview.get_by_text("35.00 USD").first).to_be_visible()
+    sales.get_by_role("button", name="Save", exact=True).click()
+    expect(sales.get_by_text("waits for a second person: Discounts: 30% off, above 20%")).to_be_visible()
+    contract = Contract.objects.get()
+    assert contract.status == Standing.AWAITING_APPROVAL
+
+    address = f"{live_server.url}/admin/contracts/contract/{contract.pk}/change/"
+    sales.goto(address)
+    expect(sales.get_by_text("It bills nothing until it is agreed")).to_be_visible()
+    expect(sales.locator("a", has_text="Approve")).to_have_count(0)
+    desk = login("desk")
+    desk.goto(address)
+    shoot(desk, "a-deal-waits")
+    desk.locator("a", has_text="Approve").click()
+    desk.locator("textarea[name=note]").fill("A reference customer.")
+    desk.locator("button[type=submit]", has_text="Approve").click()
+    expect(desk.get_by_text("is active.")).to_be_visible()
+    contract.refresh_from_db()
+    assert (contract.status, contract.status_note) == (Standing.ACTIVE, "A reference customer.")
+    assert contract.approved_by is not None
+    assert contract.approved_by.username == "desk"
+    sales.goto(address)
+    expect(sales.get_by_text("It bills nothing until it is agreed")).to_have_count(0)
 
 
 def test_the_form_loses_nothing(chromium: Browser) -> None:
