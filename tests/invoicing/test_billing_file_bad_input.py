@@ -19,6 +19,7 @@ from invoicing.billing_file.faults import FileError
 from invoicing.billing_file.parsing import parse
 from invoicing.billing_file.reading import read_one
 from meters.models import Meter
+from tests.fuzz.billing_file import findings
 
 EXAMPLE: dict[str, Any] = read_one(Path(__file__).parents[1] / "scenarios" / "everything.yaml")
 PEOPLES_OWN = ("where", "usage_filter", "properties")
@@ -267,3 +268,9 @@ def test_two_contracts_do_not_take_the_same_usage(regions: list[str], taken: boo
         assert refused(document)[0][0] == "contracts[1].usage_filter"
     else:
         apply(document)
+
+
+@pytest.mark.django_db
+def test_nothing_wrong_ends_in_a_traceback() -> None:
+    """One in a hundred and one of what `python -m tests.fuzz.billing_file` tries."""
+    assert list(findings(step=101)) == []
