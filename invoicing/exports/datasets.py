@@ -13,7 +13,7 @@ from django.db import connection, transaction
 
 from invoicing.exports.columns import Column, Kind, columns
 from invoicing.exports.usage import COLUMNS as USAGE_COLUMNS
-from invoicing.exports.usage import number_of_days, usage_by_day
+from invoicing.exports.usage import most_rows, usage_by_day
 from invoicing.exports.written import Written
 from invoicing.models import FROZEN
 
@@ -161,7 +161,7 @@ DATASETS = {
     for each in (
         Dataset("invoices", INVOICE_COLUMNS, _selected(INVOICES), _counted(INVOICES)),
         Dataset("lines", LINE_COLUMNS, _selected(LINES), _counted(LINES)),
-        Dataset("usage", USAGE_COLUMNS, usage_by_day, number_of_days),
+        Dataset("usage", USAGE_COLUMNS, usage_by_day, most_rows),
         Dataset("ledger", LEDGER_COLUMNS, _selected(LEDGER), _counted(LEDGER)),
         Dataset("journal", JOURNAL_COLUMNS, _selected(JOURNAL), _counted(JOURNAL)),
     )

@@ -34,9 +34,12 @@ def usage_by_day(written: Written) -> Iterator[tuple[Any, ...]]:
     yield from _days(written, new, 0)
 
 
-def number_of_days(written: Written) -> int:
-    """About as many rows: days of customers with new events."""
-    return len(_touched(written.start, written.end))
+def most_rows(written: Written) -> int:
+    """A row for each meter and day of a customer with new events, if all meters counted them and none has groups."""
+    meters = list(Meter.objects.values_list("key", flat=True))
+    new = sum(1 for key in meters if key not in written.known_meters)
+    days = len(_touched(written.start, written.end))
+    return days * (len(meters) - new) + (len(_touched(0, written.end)) * new if new else 0)
 
 
 def _days(written: Written, meters: list[Meter], start: int) -> Iterator[tuple[Any, ...]]:

@@ -32,7 +32,8 @@ class Command(BaseCommand):
                 if name not in DATASETS:
                     raise CommandError(f"There is no {name}: choose {', '.join(DATASETS)}.")
                 steps = steps_to_do(name, place, format_name, start_over=start_over)
-                with progress(name.capitalize(), steps, unit="rows", stream=self.stderr) as advance:
+                title = "Usage, about" if name == "usage" else name.capitalize()
+                with progress(title, steps, unit="rows", stream=self.stderr) as advance:
                     run = export(name, place, format_name, advance, start_over=start_over)
                 told = (
                     f"{run.rows:,} rows in {len(run.files)} file{'s'[: len(run.files) > 1]}" if run else "nothing new"
