@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from django.db import DatabaseError
 
 from billing_project.errors import RuleError
+from billing_project.garbage import collected_seldom
 
 Thing = TypeVar("Thing")
 Answer = TypeVar("Answer")
@@ -94,7 +95,7 @@ def _answer(work: Work[Any, Any], given: Sequence[Any], next_place: Any, end: Co
             taken[:] = [place]
             yield given[place]
 
-    with suppress(KeyboardInterrupt, BrokenPipeError):
+    with suppress(KeyboardInterrupt, BrokenPipeError), collected_seldom():
         try:
             for answer in work(things()):
                 end.send((taken[0], answer))

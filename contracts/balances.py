@@ -4,10 +4,14 @@ A commit has one balance per entry of its access schedule, a recurring commit or
 over has one of its own in the window after. What is left of a balance is its amount less what was drawn.
 """
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from catalog.money import ONE, ZERO, add, divide, multiply, round_amount, subtract
 from contracts.deal import EVERYTHING, Access, Commit, Credit, Deal, RecurringCommit, RecurringCredit, Rollover, Scope
@@ -42,8 +46,7 @@ def of_customer(key: str) -> str:
     return f"customer:{key}"
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(Struct, frozen=True):
     """An amount that may be used in a window `[starting_at, ending_before)`; None stands for no bound.
 
     `owner` is the contract or customer it belongs to, `key` the commit's or credit's, `segment` tells its windows
@@ -274,7 +277,7 @@ def _after(recurring: RecurringCredit, calendar: Calendar, ends: datetime) -> da
 
 def _edges(recurring: RecurringCredit, calendar: Calendar, start: datetime, count: int) -> datetime:
     """The end of the `count`th period from an instant on, whether or not the term still holds then."""
-    open_end = replace(calendar, ending_before=None)
+    open_end = dataclasses.replace(calendar, ending_before=None)
     edge = start
     for _ in range(count):
         edge = spans(recurring.every, open_end, edge, None, edge)[-1].held.ending_before

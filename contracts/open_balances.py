@@ -5,11 +5,11 @@ every customer above that.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
 from django.db.models import Q
+from msgspec.structs import replace
 
 from billing_project.history import as_known
 from billing_project.prepared import ask, ids

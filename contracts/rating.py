@@ -1,7 +1,7 @@
 """From usage to charges: the price that applies in each slice, times what was used in it. Pure."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -48,15 +48,15 @@ class Unrated:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """What rating needs to know beside the usage. `windows` are the instants at which a balance or a discount starts or
-    ends, by product: slices on either side stay apart, for what is open to one may not be open to the other.
+    """What rating needs to know beside the usage. `windows` tells the instants at which a balance or a discount of a
+    product starts or ends: slices on either side stay apart, for what is open to one may not be open to the other.
     """
 
     currency: str
     period: Period
     rates: Mapping[str, Sequence[Rate]]
     overrides: tuple[Override, ...] = ()
-    windows: Mapping[str, Collection[datetime]] | None = None
+    windows: Callable[[ProductTerms], Collection[datetime]] = lambda _: ()
 
 
 class _Part(Struct, frozen=True):
@@ -109,7 +109,7 @@ def _parts(rating: Rating, product: ProductTerms, group: Group, rows: Sequence[S
         parts = _one_fee(rating, product, group, parts)
     if len(parts) == 1:
         return parts
-    edges = (rating.windows or {}).get(product.key, ())
+    edges = rating.windows(product)
 
     def terms(part: _Part) -> tuple[Rate | None, Agreed | None, int]:
         return part.rate, part.agreed, sum(edge <= part.period.starting_at for edge in edges)
@@ -225,9 +225,7 @@ def priced_line(
 def _fees_without_usage(rating: Rating, product: ProductTerms, used: Collection[str]) -> Iterator[Payable]:
     """Prices with a flat fee in their first tier, or a minimum, are due once a period even if nothing was used."""
     last: dict[str, tuple[Rate | None, Agreed, Period]] = {}
-    for where, rate, held in _held(rating, product):
-        if where in used:
-            continue
+    for where, rate, held in _held(rating, product, used):
         agreed = agreed_price(product, parse_key(where), rate, held.starting_at, rating.overrides)
         if agreed is None or not charges_without_usage(agreed.price):
             continue
@@ -240,12 +238,15 @@ def _fees_without_usage(rating: Rating, product: ProductTerms, used: Collection[
         yield usage_charge(rating.currency, pricing, held, ZERO, 0)
 
 
-def _held(rating: Rating, product: ProductTerms) -> Iterator[tuple[str, Rate | None, Period]]:
-    """What gives a product a price in the period, in order of time, and where it holds: the card's rates, and
-    overwrites of what the card has no rate for.
+def _held(
+    rating: Rating, product: ProductTerms, used: Collection[str] = ()
+) -> Iterator[tuple[str, Rate | None, Period]]:
+    """What gives a price to group values that were not `used`, in order of time, and where in the period it holds: the
+    card's rates, and overwrites of what the card has no rate for.
     """
     rates = rating.rates.get(product.key, ())
-    for rate in sorted(rates, key=lambda rate: rate.starting_at or rating.period.starting_at):
+    unused = [rate for rate in rates if rate.where not in used]
+    for rate in sorted(unused, key=lambda rate: rate.starting_at or rating.period.starting_at):
         held = rating.period.overlap(rate.starting_at, rate.ending_before)
         if held is not None:
             yield rate.where, rate, held
@@ -254,7 +255,7 @@ def _held(rating: Rating, product: ProductTerms) -> Iterator[tuple[str, Rate | N
         held = rating.period.overlap(override.starting_at, override.ending_before)
         if isinstance(override, Overwrite) and held is not None and covers_product(override.scope, product):
             where = group_key(parse_group(override.scope.where).items())
-            if where not in on_card:
+            if where not in on_card and where not in used:
                 yield where, None, held
 
 

@@ -4,8 +4,9 @@ Every window that lasts to the end of the contract and has a rollover goes on in
 lasted. What rolled over before does not do so again.
 """
 
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from contracts.balances import Balance, balances_of
 from contracts.deal import Deal

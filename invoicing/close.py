@@ -16,6 +16,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from billing_project.errors import RuleError
+from billing_project.garbage import collected_seldom
 from billing_project.rows import update_rows
 from contracts.billing_periods import write_periods
 from contracts.models import BillingPeriod, Contract, Standing
@@ -66,6 +67,7 @@ def write_due_periods(as_of: datetime, contract: str | None = None) -> int:
     return due_periods(as_of, contract).count()
 
 
+@collected_seldom()
 def close_periods(
     as_of: datetime, contract: str | None = None, progress: Progress = lambda _: None, *, alone: bool = False
 ) -> CloseSummary:

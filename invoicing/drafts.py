@@ -3,10 +3,11 @@
 import json
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from billing_project.prepared import ask, ids
 from catalog.money import add
@@ -112,8 +113,12 @@ class _Pending:
         while self._waiting and self._waiting[0][0] < place:
             _, balance, amount = self._waiting.popleft()
             self._drawn[balance] = add([self._drawn[balance], amount])
+        more = [self._drawn.get(_seen_by(contract, each.id)) for each in inputs.balances]
+        if not any(more):
+            return inputs
         balances = [
-            replace(each, drawn=add([each.drawn, self._drawn[_seen_by(contract, each.id)]])) for each in inputs.balances
+            replace(each, drawn=add([each.drawn, drawn])) if drawn else each
+            for each, drawn in zip(inputs.balances, more, strict=True)
         ]
         return replace(inputs, balances=tuple(balances))
 

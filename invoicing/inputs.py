@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from billing_project.prepared import ask, ids
 from catalog.money import ZERO, add
@@ -156,8 +158,7 @@ class Terms:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A usage request and the product and slice its answer is for; `by_event`: the price looks at each event."""
 
     product: ProductTerms

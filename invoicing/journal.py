@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 from django.db.models import Q, Sum
 from django.db.models.functions import Coalesce
+from msgspec import structs
 
 from billing_project.locks import lock
 from catalog.money import ONE, ZERO, add, divide, multiply, negate, subtract
@@ -182,7 +183,7 @@ class _Commits:
             if balance.kind == PREPAID:
                 label = label_of(balance.owner, balance.key)
                 basis = multiply(balance.cost_basis, before_tax.get(label, ONE))
-                self._balances[label].append(replace(balance, cost_basis=basis))
+                self._balances[label].append(structs.replace(balance, cost_basis=basis))
         self._earned: dict[str, Decimal] = dict(_earned_before(self._balances)) if self._balances else {}
 
     def released(self) -> dict[int, Decimal]:

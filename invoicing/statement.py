@@ -6,10 +6,12 @@ credits and commits, minimums and true-ups, tax, what was invoiced already.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from contracts.balances import POSTPAID, Balance, BalanceId
 from contracts.bounds import apply_bounds
@@ -38,8 +40,7 @@ __all__ = ["Line", "SliceUsage", "Statement", "StatementInputs", "Unrated", "bui
 MOST = Decimal("1e24")  # of a line: a thousand of them still fit into a total
 
 
-@dataclass(frozen=True, slots=True)
-class StatementInputs:
+class StatementInputs(Struct, frozen=True):
     """Everything a statement depends on. `rates` by product key; a group has the product's `group_by` keys, in that
     order; usage is cut at every instant of `slice_instants`.
 
@@ -134,7 +135,7 @@ def slice_instants(inputs: StatementInputs, product: ProductTerms) -> list[datet
     """
     rates = inputs.rates.get(product.key, ())
     overrides = [each for each in inputs.deal.overrides if covers_product(each.scope, product)]
-    return sorted({*_edges((*rates, *overrides)), *_windows_of(inputs, product)})
+    return sorted({*_edges((*rates, *overrides)), *_windows(inputs, product)})
 
 
 def fees_of(inputs: StatementInputs) -> Fees:
@@ -146,7 +147,9 @@ def fees_of(inputs: StatementInputs) -> Fees:
 
 
 def _usage_charges(inputs: StatementInputs) -> tuple[list[Payable], list[Unrated]]:
-    rating = Rating(inputs.currency, inputs.period, inputs.rates, inputs.deal.overrides, _windows(inputs))
+    rating = Rating(
+        inputs.currency, inputs.period, inputs.rates, inputs.deal.overrides, lambda product: _windows(inputs, product)
+    )
     products = sorted(inputs.products, key=lambda product: (product.name, product.key))
     return rate_usage(rating, products, inputs.usage)
 
@@ -270,27 +273,26 @@ def _posted(draws: Iterable[Draw], lines: Sequence[Line], first_draw: int) -> It
         yield PostedDraw(draw.balance, draw.segment, draw.kind, draw.amount, position, draw.owner)
 
 
-def _windows(inputs: StatementInputs) -> dict[str, list[datetime]]:
-    """Where a balance or a discount of each product starts or ends, its pricing unit's rate changes, or that of a share
-    of its spend.
+def _windows(inputs: StatementInputs, product: ProductTerms) -> list[datetime]:
+    """Where in the period a balance or a discount of a product starts or ends, its pricing unit's rate changes, or that
+    of a share of its spend.
     """
-    if not (inputs.balances or inputs.deal.discounts or inputs.units or _shares_of(inputs)):
-        return {}
-    return {product.key: _windows_of(inputs, product) for product in inputs.products}
-
-
-def _windows_of(inputs: StatementInputs, product: ProductTerms) -> list[datetime]:
     terms: list[Dated] = [each for each in inputs.balances if covers_product(each.scope, product)]
     terms += [each for each in inputs.deal.discounts if covers_product(each.scope, product)]
-    in_units = any(rate.unit for rate in inputs.rates.get(product.key, ())) or any(
-        isinstance(each, Overwrite) and each.unit for each in inputs.deal.overrides
-    )
-    terms += [rate for unit in inputs.units.values() for rate in unit if in_units]
+    if inputs.units and _may_be_in_units(inputs, product):
+        terms += [rate for unit in inputs.units.values() for rate in unit]
     for share in _shares_of(inputs):
         if covers_product(share.of, product):
             terms += inputs.rates.get(share.key, ())
             terms += [each for each in inputs.deal.overrides if covers_product(each.scope, share)]
-    return sorted({edge for edge in _edges(terms) if inputs.period.starting_at < edge < inputs.period.ending_before})
+    start, end = inputs.period.starting_at, inputs.period.ending_before
+    return sorted({edge for edge in _edges(terms) if start < edge < end})
+
+
+def _may_be_in_units(inputs: StatementInputs, product: ProductTerms) -> bool:
+    return any(rate.unit for rate in inputs.rates.get(product.key, ())) or any(
+        isinstance(each, Overwrite) and each.unit for each in inputs.deal.overrides
+    )
 
 
 def _shares_of(inputs: StatementInputs) -> list[ProductTerms]:

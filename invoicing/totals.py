@@ -1,10 +1,11 @@
 """The end of a statement: what was invoiced already, and the totals of the rounded lines. Pure."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from catalog.money import add, negate
+from catalog.money import ZERO, add, negate
 from contracts.lines import Line
 from meters.periods import Period
 
@@ -51,16 +52,16 @@ def already_invoiced_lines(earlier: Iterable[Earlier], period: Period) -> list[L
 
 def totals(lines: Iterable[Line]) -> Totals:
     """The totals of the lines in the statement's currency; lines in a pricing unit come in by their conversion."""
-    counted = [line for line in lines if not line.unit]
-    by_kind = {
-        kind: add(line.amount for line in counted if line.kind == kind)
-        for kind in ("discount", "draw", "tax", "already_invoiced")
-    }
+    by_kind: dict[str, list[Decimal]] = defaultdict(list)
+    for line in lines:
+        if not line.unit:
+            by_kind[line.kind if line.kind in NOT_CHARGES else ""].append(line.amount)
+    sums = {kind: add(amounts) for kind, amounts in by_kind.items()}
     return Totals(
-        subtotal=add(line.amount for line in counted if line.kind not in NOT_CHARGES),
-        discount=negate(by_kind["discount"]),
-        credits_applied=negate(by_kind["draw"]),
-        tax=by_kind["tax"],
-        already_invoiced=negate(by_kind["already_invoiced"]),
-        total=add(line.amount for line in counted),
+        subtotal=sums.get("", ZERO),
+        discount=negate(sums.get("discount", ZERO)),
+        credits_applied=negate(sums.get("draw", ZERO)),
+        tax=sums.get("tax", ZERO),
+        already_invoiced=negate(sums.get("already_invoiced", ZERO)),
+        total=add(sums.values()),
     )

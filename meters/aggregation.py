@@ -1,7 +1,7 @@
 """Quantities: the only reader of usage that the floors above use. Exact the moment a post is acknowledged."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact
 from typing import Any
@@ -18,6 +18,7 @@ from meters.usage_statement import Known, UsageRequest, UsageStatement
 
 __all__ = ["Quantity", "UsageRequest", "quantities"]
 
+ZERO = Decimal(0)
 # Wide enough for any sum of numbers an event may carry; only an average can need rounding.
 EXACT = Context(prec=1000, rounding=ROUND_HALF_UP)
 AVERAGE_UNIT = Decimal("1e-40")
@@ -51,26 +52,30 @@ class Quantity:
 @dataclass(slots=True)
 class _Measured:
     events: int = 0
-    total: Decimal = field(default_factory=Decimal)
+    total: Decimal = ZERO
     smallest: Decimal | None = None
     largest: Decimal | None = None
     last: tuple[datetime, UUID, Decimal] | None = None
-    moment: Decimal = field(default_factory=Decimal)
+    moment: Decimal = ZERO
     different: int = 0
-    level_before: Decimal = field(default_factory=Decimal)
+    level_before: Decimal = ZERO
 
     def add(self, events: int, total: Decimal | None, smallest: Decimal | None, largest: Decimal | None) -> None:
         self.events += events
-        self.total = EXACT.add(self.total, total or Decimal(0))
-        self.smallest = min((each for each in (self.smallest, smallest) if each is not None), default=None)
-        self.largest = max((each for each in (self.largest, largest) if each is not None), default=None)
+        if total is not None:
+            self.total = EXACT.add(self.total, total)
+        if smallest is not None:
+            self.smallest = smallest if self.smallest is None else min(self.smallest, smallest)
+        if largest is not None:
+            self.largest = largest if self.largest is None else max(self.largest, largest)
 
     def add_last(self, time: datetime | None, key: UUID, value: Decimal) -> None:
         if time is not None and (self.last is None or (time, key) > self.last[:2]):
             self.last = (time, key, value)
 
     def add_more(self, moment: Decimal | None, different: int) -> None:
-        self.moment = EXACT.add(self.moment, moment or Decimal(0))
+        if moment is not None:
+            self.moment = EXACT.add(self.moment, moment)
         self.different += different
 
     def quantity(self, aggregation: Aggregation, period: Period) -> Decimal:

@@ -102,5 +102,7 @@ def billing_periods(
 def cut(period: Period, instants: Iterable[datetime | None]) -> list[Period]:
     """The period cut at every instant that lies inside it; None and instants outside are ignored."""
     inside = {instant for instant in instants if instant and period.starting_at < instant < period.ending_before}
+    if not inside:
+        return [period]
     edges = [period.starting_at, *sorted(inside), period.ending_before]
     return [Period(start, end) for start, end in pairwise(edges)]

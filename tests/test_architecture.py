@@ -27,6 +27,7 @@ FOUNDATION = {
     "fields",
     "forms",
     "history",
+    "garbage",
     "idempotency",
     "locks",
     "models",

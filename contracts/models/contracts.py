@@ -1,6 +1,8 @@
 """Contracts and their billing periods."""
 
+import json
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
@@ -45,9 +47,17 @@ class Standing(models.TextChoices):
     ACTIVE = "active", "Active"
 
 
+# Many contracts agree the same: those of a template, or of a standard offer.
+KEPT_DEALS = 500
+
 # The parts of a deal that bill at instants of their own.
 SCHEDULING = {"commits", "recurring_commits", "subscriptions", "charges"}
 PERIOD_FIELDS = ("starting_at", "timezone", "billing_every", "billing_anchor", "anchor_date")
+
+
+@lru_cache(maxsize=KEPT_DEALS)
+def _read_deal(text: str, timezone: str) -> Deal:
+    return parse_deal(json.loads(text), ZoneInfo(timezone))
 
 
 @tracked()
@@ -151,7 +161,12 @@ class Contract(models.Model):
 
     @property
     def parsed_deal(self) -> Deal:
-        return parse_deal(self.deal, self.zone) if self.deal else NOTHING_AGREED
+        if not self.deal:
+            return NOTHING_AGREED
+        try:
+            return _read_deal(json.dumps(self.deal), self.timezone)
+        except TypeError:  # not saved yet: it may hold more than JSON does
+            return parse_deal(self.deal, self.zone)
 
     @property
     def calendar(self) -> Calendar:

@@ -21,6 +21,7 @@ class Options:
     rows: list[int]
     batch: list[int]
     processes: list[int]
+    contracts: list[int]
     seconds: float
     rounds: int
     url: str
@@ -42,6 +43,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rows", type=numbers, default=[], help="events there at the start, in stages: 0,5000000")
     parser.add_argument("--batch", type=numbers, default=[], help="events a request: 1000,100,1")
     parser.add_argument("--processes", type=numbers, default=[], help="for close: 1,2")
+    parser.add_argument("--contracts", type=numbers, default=[], help="for close, in rising stages: 1000,10000,30000")
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each measurement takes")
     parser.add_argument("--rounds", type=int, default=3, help="how often; medians are printed")
     return parser.parse_args()
@@ -66,7 +68,16 @@ def main() -> None:
         from tests.benchmarks.report import circumstances
 
         make_tables()
-        options = Options(given.scale, given.rows, given.batch, given.processes, given.seconds, given.rounds, url)
+        options = Options(
+            scale=given.scale,
+            rows=given.rows,
+            batch=given.batch,
+            processes=given.processes,
+            contracts=given.contracts,
+            seconds=given.seconds,
+            rounds=given.rounds,
+            url=url,
+        )
         print(f"{name}: {circumstances()}", file=sys.stderr)
         result, text = import_module(f"tests.benchmarks.{name}").run(options)
         connections.close_all()

@@ -1,12 +1,12 @@
 """Credit, wallet, coupon and discount cases of other systems, through our statements."""
 
 from collections import defaultdict
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from contracts.balances import left_at_start
 from contracts.drawdown import burn_down_order

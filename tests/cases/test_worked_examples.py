@@ -1,12 +1,12 @@
 """Worked examples from vendors' published pages, one test each."""
 
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from catalog.money import divide
 from catalog.price_format import parse_price

@@ -1,6 +1,7 @@
 """Customers, their keys, and contracts that can be billed."""
 
-from datetime import date
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -111,3 +112,20 @@ def test_the_currency_of_a_contract_cannot_change() -> None:
     made = ContractFactory.create()
     made.rate_card, made.currency = RateCardFactory.create(currency="EUR"), "EUR"
     assert refused(made) == {"currency": ["The contract is in USD; its currency cannot change."]}
+
+
+class TestParsedDeal:
+    WRITTEN = {"charges": [{"key": "setup", "product": "onboarding", "amount": "500", "at": "2026-01-01"}]}
+
+    def test_what_many_agree_is_read_once(self) -> None:
+        first, second = contract(deal=self.WRITTEN, timezone="UTC"), contract(deal={**self.WRITTEN}, timezone="UTC")
+        assert first.parsed_deal is second.parsed_deal
+
+    def test_days_are_those_of_the_contract(self) -> None:
+        first = contract(deal=self.WRITTEN, timezone="UTC").parsed_deal.charges[0]
+        second = contract(deal=self.WRITTEN, timezone="Europe/Berlin").parsed_deal.charges[0]
+        assert (first.at, second.at) == (day(1), day(1) - timedelta(hours=1))
+
+    def test_one_that_is_not_saved_may_hold_decimals(self) -> None:
+        written = {"charges": [{**self.WRITTEN["charges"][0], "amount": Decimal("500.5")}]}
+        assert contract(deal=written, timezone="UTC").parsed_deal.charges[0].amount == Decimal("500.5")

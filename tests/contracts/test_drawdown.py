@@ -1,10 +1,10 @@
 """Commits and credits: the order they are used in, how lines split, what a balance can never do."""
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from contracts.balances import Balance, balances_of
 from contracts.deal import Scope

@@ -1,6 +1,5 @@
 """What holds for every deal: parts add up, cuts change nothing, balances end at zero, lines explain themselves."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -8,6 +7,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from catalog.bands import bands, quantity_for
 from catalog.money import add, subtract
@@ -16,6 +16,7 @@ from catalog.prices import scaled
 from catalog.pricing import Events, charge
 from contracts.explain import recomputed
 from invoicing.statement import Statement, build_statement
+from meters.periods import Period
 from tests.contracts.worked import D, day, inputs, rate, schedule, sliced, unit
 
 amounts = st.decimals(0, 200, places=2, allow_nan=False, allow_infinity=False)
@@ -197,7 +198,7 @@ def test_seats_cost_the_integral_of_their_number(changes: list[tuple[int, int]],
     made = inputs({"a": unit("31")}, {"subscriptions": [subscription]})
     lines = [line for _, each in schedule(made, until=day(1, 3)) for line in each.lines]
     for month in (1, 2):
-        period = replace(made.period, starting_at=day(1, month), ending_before=day(1, month + 1))
+        period = Period(day(1, month), day(1, month + 1))
         lines += build_statement(replace(made, period=period, usage=tuple(sliced(made, ())))).lines
     held = D(0)
     for start, end, length in [(day(1), day(1, 2), 31), (day(1, 2), day(1, 3), 28)]:
