@@ -10,7 +10,7 @@ from importlib import import_module
 from tests import benchmarks
 
 ALIASES = {"live_spend": "live_usage"}
-NAMES = ("ingest", "rollup", "live_usage", "live_spend", "close", "everything")
+NAMES = ("ingest", "rollup", "live_usage", "live_spend", "close", "everything", "threshold_reaction")
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,14 @@ def rollers(many: int, *options: str) -> Iterator[list[Process]]:
         yield started
 
 
+@contextmanager
+def program(*arguments: str) -> Iterator[Process]:
+    """A Python program that runs until the block ends."""
+    started = _start(*arguments)
+    with _ended(started):
+        yield started
+
+
 def measure(plans: Sequence[Plan]) -> list[Seen]:
     """Run the plans at the same time, each in a process of its own, once all are prepared."""
     workers = [_start("-m", "tests.benchmarks.worker", json.dumps(asdict(plan)), piped=True) for plan in plans]
