@@ -26,6 +26,7 @@ from invoicing.stripe_sync import KEY, BadSignatureError, NotNowError, RefusedEr
 # Not for us, or about an invoice that is not ours: kept and left alone.
 NOT_OURS = "Nothing of ours."
 PAYMENTS = {"invoice.paid", "invoice.payment_succeeded", "invoice_payment.paid"}
+TOOK = "Stripe took "
 TOLD_BY_US = (StripePush.Step.PAID, StripePush.Step.PAYMENT)
 ENDED_THERE = {"invoice.voided": "void", "invoice.marked_uncollectible": "uncollectible"}
 
@@ -114,7 +115,9 @@ def _invoice_told(event: StripeEvent, told: dict[str, Any], push: StripePush) ->
     if paid > 0:
         received = _record_new(push.invoice, told, paid, event.created)
         outcome = f"{push.invoice}: {received}" if received else outcome
-        warning = received if received.startswith("Stripe") else warning
+        warning = received if received.startswith(TOOK) else warning
+    if warning == "" and row.warning.startswith(TOOK):
+        warning = None  # money is with Stripe that no invoice here is for: an event of another time ends nothing
     if warning is not None:
         StripePush.objects.filter(pk=row.pk).update(warning=warning)
     return outcome
@@ -136,7 +139,7 @@ def _payment_told(event: StripeEvent, told: dict[str, Any], push: StripePush) ->
     """
     paid = _paid_there(push.invoice, push.stripe_id, 0)
     received = _record_new(push.invoice, {"id": told["invoice"]}, paid, event.created) if paid > 0 else ""
-    if received.startswith("Stripe"):
+    if received.startswith(TOOK):
         StripePush.objects.filter(pk=push.pk).update(warning=received)
     return received or NOT_OURS
 
@@ -169,10 +172,10 @@ def _record_new(invoice: Invoice, told: dict[str, Any], paid: int, at: datetime)
             source = f"stripe:{told['id']}:{paid}"
             record_payment(row.pk, Received(taken, at, source, Payment.Method.STRIPE, reference), None)
     except RuleError as error:
-        return f"Stripe took {plain(new)} {currency}, and it cannot be recorded: {error.message}"
+        return f"{TOOK}{plain(new)} {currency}, and it cannot be recorded: {error.message}"
     if taken < new:
         over = plain(subtract(new, max(taken, ZERO)))
-        return f"Stripe took {over} {currency} more than was open: pay it back or credit it."
+        return f"{TOOK}{over} {currency} more than was open: pay it back or credit it."
     return f"{plain(taken)} {currency} received."
 
 

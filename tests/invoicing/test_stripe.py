@@ -456,6 +456,19 @@ class TestWebhook:
         assert not StripeEvent.objects.filter(applied_at=None).exists()
         assert [wrong for invariant in INVARIANTS.values() for wrong in invariant()] == []
 
+    def test_money_that_no_invoice_is_for_stays_in_sight(self, fake: Fake, finance: User, client: Client) -> None:
+        """Voided here while the customer paid there, and told in any order."""
+        invoice = issued(finance)
+        push()
+        fake.pay(only(fake)["id"], 195)
+        void(invoice.pk, finance, "wrong")
+        push()
+        events = list(fake.events)
+        for order in (events, events[::-1]):
+            fake.deliver(client, order)
+            assert row_of(invoice).warning.startswith("Stripe took 1.95 USD, and it cannot be recorded")
+        assert Payment.objects.count() == 0
+
     def test_a_refund_whose_payment_was_never_told(self, fake: Fake, finance: User, client: Client) -> None:
         invoice, made = self.pushed(fake, finance)
         fake.refund(fake.pay(made), 595)
