@@ -1,6 +1,7 @@
 """What a customer spent, has left and may use, now: the same statement the close would write."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Q
@@ -41,8 +42,7 @@ class CustomerSpendView(OneView):
         f"{SPEND} One for each contract in force.",
     )
     def get(self, request: Request, key: str) -> Response:
-        now = timezone.now()
-        return Response({"data": [spend_row(each) for each in live(in_force(_contracts(customer_of(key)), now), now)]})
+        return Response({"data": spend_rows(key, timezone.now())})
 
 
 class ContractSpendView(OneView):
@@ -102,6 +102,11 @@ class EntitlementView(OneView):
         if feature not in found:
             raise Http404
         return Response(entitlement_row(found[feature]))
+
+
+def spend_rows(customer: str, at: datetime) -> list[dict[str, Any]]:
+    """The spend of each contract of a customer that is in force at an instant. Raises Http404."""
+    return [spend_row(each) for each in live(in_force(_contracts(customer_of(customer)), at), at)]
 
 
 def spend_row(found: Live) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks ingest [--rows 0,5000000,20000000] [--batch 1000,100,1]
     python -m tests.benchmarks rollup
+    python -m tests.benchmarks live_usage [--rows 0,5000000,20000000]      (also called live_spend)
     python -m tests.benchmarks threshold_reaction
-    python -m tests.benchmarks live_usage [--rows 20000000]      (also called live_spend)
     python -m tests.benchmarks close [--contracts 1000,10000,30000] [--processes 1,2]
     python -m tests.benchmarks everything
 

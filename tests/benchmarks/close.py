@@ -24,7 +24,8 @@ from invoicing.close import close_periods, grace
 from invoicing.models import Invoice, InvoiceLine
 from meters.models import GroupValues, RollupCursor
 from meters.partitions import next_month
-from tests.benchmarks.database import fill_dictionaries, server_settings
+from tests.benchmarks.database import server_settings
+from tests.benchmarks.history import fill_dictionaries
 from tests.benchmarks.made_contracts import add_contracts, make_contracts
 from tests.benchmarks.made_meters import make_meters
 from tests.benchmarks.processes import cpu_seconds

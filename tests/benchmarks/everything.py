@@ -23,7 +23,8 @@ from meters.ingest import ingest_events
 from meters.partitions import next_month
 from meters.rollup import roll_up
 from tests.benchmarks import processes
-from tests.benchmarks.database import fill_dictionaries, server_settings
+from tests.benchmarks.database import server_settings
+from tests.benchmarks.history import fill_dictionaries
 from tests.benchmarks.made_contracts import make_contracts
 from tests.benchmarks.made_meters import make_meters
 from tests.benchmarks.processes import cpu_seconds, measure, rate

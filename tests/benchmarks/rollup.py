@@ -16,7 +16,8 @@ from meters import partitions
 from meters.models import RollupCursor
 from meters.rollup import roll_up
 from tests.benchmarks import processes
-from tests.benchmarks.database import fill_dictionaries, fill_events, server_settings
+from tests.benchmarks.database import server_settings
+from tests.benchmarks.history import count_history, fill_dictionaries, fill_events
 from tests.benchmarks.made_meters import KINDS, make_meters
 from tests.benchmarks.processes import cpu_seconds, measure, rate
 from tests.benchmarks.report import Result, median, table
@@ -57,15 +58,13 @@ def run(options: "Options") -> tuple[Result, str]:
         fill_dictionaries(connection)
         connection.execute(TABLE)
         if rows:
-            fill_events(connection, 1, rows, month, rows)
+            fill_events(options.url, 1, rows, month, rows)
         lines = []
         for of_all_types in (False, True):
             connection.execute("ALTER TABLE meters_meter DISABLE TRIGGER USER")
             connection.execute("TRUNCATE meters_meter CASCADE")
-            made = make_meters(of_all_types=of_all_types)
-            _roll()
+            count_history(connection, make_meters(of_all_types=of_all_types))
             lines.append(_turns(options, connection, month.replace(day=28).isoformat(), of_all_types))
-            del made
         settings = server_settings(connection)
     head = ["rows", "counted by", "roller /s", "over HTTP /s", "ratio", "target", "bare SQL /s", "roller / bare SQL"]
     head += ["us database", "us roller"]
