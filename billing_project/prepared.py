@@ -25,9 +25,17 @@ def ask(statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         raw: Any = _binding(connection.connection)
     make = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
     with make(raw) as cursor:
-        cursor.execute(statement, parameters)
+        cursor.execute(_read_only(statement), parameters)
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
+
+
+def _read_only(statement: str) -> str:
+    """Within a request pghistory puts a second statement before all that do not begin with SELECT, and what is
+    prepared may be one only.
+    """
+    text = statement.lstrip()
+    return text if text[:6].upper() == "SELECT" else f"SELECT * FROM ({text}) AS answer"  # noqa: S608 - put together from the program's own texts
 
 
 def ids(keys: Iterable[int | None]) -> list[int]:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import pghistory
 import pytest
 from django.db import DataError, connection, transaction
 from django.test.utils import CaptureQueriesContext
@@ -51,6 +52,12 @@ def test_it_is_asked_within_the_transaction_and_counted() -> None:
         transaction.set_rollback(True)
     assert any("count(*)" in each["sql"] for each in queries.captured_queries)
     assert ask("SELECT count(*) FROM catalog_ratecard WHERE key = %s", ["mine"]) == [(0,)]
+
+
+def test_a_question_that_begins_with_its_parts_is_asked_within_a_request() -> None:
+    with pghistory.context(user=1):
+        assert ask("\nWITH one AS (SELECT %s::int AS n) SELECT n, n FROM one ORDER BY n", [7]) == [(7, 7)]
+        assert ask("\n  SELECT %(n)s::int", {"n": 8}) == [(8,)]
 
 
 def test_errors_are_those_of_django() -> None:

@@ -47,6 +47,13 @@ def ask(client: Client, **query: Any) -> Any:
     return answer.json()["data"]
 
 
+@pytest.mark.usefixtures("usage")
+def test_when_everything_is_counted_the_buckets_alone_are_read(client: Client) -> None:
+    roll_up()
+    assert table(ask(client, customer="acme", meter="units"))
+    assert ask(client, customer="unheard-of", meter="units") == []
+
+
 def table(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return [(row["starting_at"][:16], *row["group"].values(), row["quantity"], row["events"]) for row in rows]
 
