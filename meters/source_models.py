@@ -14,7 +14,7 @@ from django.utils import timezone
 from billing_project.fields import key_field
 from billing_project.history import tracked
 from meters.sources.mapping import ColumnMapping
-from meters.sources.times import Clock
+from meters.sources.times import Clock, known_format
 
 
 class FileFormat(models.TextChoices):
@@ -22,14 +22,6 @@ class FileFormat(models.TextChoices):
     CSV = "csv", "CSV"
     JSONL = "jsonl", "JSON Lines"
     PARQUET = "parquet", "Parquet"
-
-
-class TimeFormat(models.TextChoices):
-    ISO = Clock.ISO.value, "Date and time: 2026-01-31T23:59:59Z"
-    SECONDS = Clock.SECONDS.value, "Seconds since 1970"
-    MILLISECONDS = Clock.MILLISECONDS.value, "Milliseconds since 1970"
-    MICROSECONDS = Clock.MICROSECONDS.value, "Microseconds since 1970"
-    NANOSECONDS = Clock.NANOSECONDS.value, "Nanoseconds since 1970"
 
 
 @tracked(exclude=["next_at"])
@@ -65,7 +57,12 @@ class EventSource(models.Model):
         "moved and grow at its end; a row that changes becomes another event.",
     )
     time_column = models.CharField(max_length=256, blank=True, help_text="[time, timestamp, event_time or datetime]")
-    time_format = models.CharField(max_length=3, choices=TimeFormat.choices, default=TimeFormat.ISO)
+    time_format = models.CharField(
+        max_length=64,
+        default=Clock.ISO.value,
+        help_text="iso: 2026-01-31T23:59:59Z. s, ms, us or ns: seconds, milli-, micro- or nanoseconds since 1970. "
+        "Otherwise a pattern: %m/%d/%Y %H:%M:%S for 01/31/2026 23:59:59, a fraction as .%f, an offset as %z.",
+    )
     timezone = models.CharField(
         "time zone", max_length=64, default="UTC", help_text="Of times that are written without an offset."
     )
@@ -132,6 +129,10 @@ class EventSource(models.Model):
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError):
             problems["timezone"] = "There is no such time zone: give one like Europe/Berlin."
+        try:
+            known_format(self.time_format)
+        except ValueError as error:
+            problems["time_format"] = str(error)
         for one, other in (
             ("event_type", "type_column"),
             ("customer", "customer_column"),
@@ -161,7 +162,7 @@ class EventSource(models.Model):
             id_from_row=self.id_from_row,
             source=self.source_name,
             source_column=self.source_column,
-            clock=Clock(self.time_format),
+            clock=self.time_format,
             timezone=self.timezone,
             properties=tuple((key, str(value)) for key, value in sorted(self.properties.items())),
             skip=tuple(self.skipped_columns),

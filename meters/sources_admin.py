@@ -19,12 +19,13 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing_project.admin import ModelAdmin, ReadOnlyAdmin, ReadOnlyInline, button
 from billing_project.errors import ConflictError, RuleError
-from billing_project.forms import timezone_input
+from billing_project.forms import SuggestingInput, timezone_input
 from meters.events import Event
 from meters.source_models import Counts, EventSource, ImportedFile, ImportRun
 from meters.sources.background import start
 from meters.sources.preview import first_rows_of
 from meters.sources.runs import is_running
+from meters.sources.times import Clock
 
 RUNS_SHOWN = 20
 SHOWN = ["accepted", "duplicates", "conflicts", "rejected"]
@@ -77,7 +78,11 @@ class RunInline(RunCounts, ReadOnlyInline[ImportRun, EventSource]):
 
 class EventSourceForm(forms.ModelForm[EventSource]):
     class Meta:
-        widgets = {"timezone": timezone_input(), "properties": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
+        widgets = {
+            "time_format": SuggestingInput(lambda: [*Clock, "%m/%d/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S"]),
+            "timezone": timezone_input(),
+            "properties": UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        }
 
 
 @admin.register(EventSource)
@@ -94,7 +99,8 @@ class EventSourceAdmin(ModelAdmin[EventSource]):
             "Which column is what",
             {
                 "description": "What is left empty is looked for under the names in brackets. JSON rows in the "
-                "shape of a CloudEvent, or of our own events, need no mapping.",
+                "shape of a CloudEvent, or of our own events, need no mapping. In JSON and Parquet a dotted path such "
+                "as request.id names what lies in an object.",
                 "fields": [
                     ("event_type", "type_column"),
                     ("customer_column", "customer"),

@@ -126,7 +126,7 @@ def iso(time: datetime) -> str:
 
 def _is_number(given: object) -> bool:
     if isinstance(given, str):
-        return given.strip().replace(".", "", 1).isdecimal()
+        return given.isascii() and given.strip().replace(".", "", 1).isdecimal()
     return isinstance(given, Decimal | int) and not isinstance(given, bool)
 
 

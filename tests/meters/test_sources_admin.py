@@ -1,5 +1,6 @@
 """Event sources: made, tried and run in the admin, read by schedule, each by one process at a time."""
 
+import json
 import sys
 from io import StringIO
 from pathlib import Path
@@ -14,7 +15,8 @@ from django.urls import reverse
 
 from meters.models import Event, EventSource, ImportRun
 from meters.sources import background
-from tests.meters.files import elsewhere, make_source
+from meters.sources.runs import run_source
+from tests.meters.files import elsewhere, make_source, quiet
 
 pytestmark = pytest.mark.django_db
 
@@ -70,6 +72,30 @@ def test_made_tried_and_run_without_code(admin: Client, folder: Path, monkeypatc
     page = admin.get(reverse("admin:meters_importrun_change", args=[made.pk]))
     assert str(folder / "a.csv") in page.content.decode()
     assert admin.get(reverse("admin:meters_importrun_changelist")).status_code == 200
+
+
+def test_patterns_of_time_and_nested_names_without_code(admin: Client, folder: Path) -> None:
+    (folder / "a.csv").unlink()
+    row = {"request": {"id": "r1", "at": "01/31/2026 23:59:58"}, "account": {"key": "acme"}, "tokens": 7}
+    (folder / "a.jsonl").write_text(json.dumps(row))
+    asked = form(
+        folder,
+        time_column="request.at",
+        id_column="request.id",
+        customer_column="account.key",
+        timezone="Europe/Berlin",
+    )
+    add = reverse("admin:meters_eventsource_add")
+    for pattern in ("%H:%M", "%m/%d/%Y %Z", "seconds", ""):
+        assert "time_format" in admin.post(add, {**asked, "time_format": pattern}).context["adminform"].errors
+    assert admin.post(add, {**asked, "time_format": "%m/%d/%Y %H:%M:%S"}).status_code == 302
+    source = EventSource.objects.get()
+    shown = admin.get(reverse("admin:meters_eventsource_first_rows", args=[source.pk])).content.decode()
+    for text in ("2026-01-31 22:59:58.000000", "r1", "acme", "tokens"):
+        assert text in shown
+    run = run_source(source, quiet)
+    assert run is not None
+    assert run.accepted == 1
 
 
 def test_what_is_running_is_not_started_again(admin: Client, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,6 +211,7 @@ def test_seconds_since_1970_are_a_number_or_numeric_text(kind: str, time: Any) -
         ("9" * 300, "invalid_time"),
         ("1e9", "invalid_time"),
         ("²", "invalid_time"),
+        ("٣", "invalid_time"),
         ("2026-01-31T23:59:59", "no_offset"),
         ([1], "invalid_time"),
     ],
