@@ -20,6 +20,7 @@ from catalog.rate_grid import Held, column_text, columns_of, planned, read_colum
 PRICE_FORM = describe(WrittenPrice, WORDS)
 MOST_COLUMNS = 200
 Row = tuple[str, str]  # product and group values, by key
+Prices = dict[Any, Any]  # price documents by the instant they start
 
 
 @dataclass(slots=True)
@@ -65,7 +66,9 @@ def grid_document(card: RateCard) -> dict[str, Any]:
 
 
 def read_grid(card: RateCard, written: Any) -> Plan:
-    """What the page sent. Rows it does not name stay as they are."""
+    """What the page sent. Rows it does not name stay as they are; so do prices that somebody else changed since the
+    page was shown (`seen`), where the page leaves them as they were.
+    """
     plan = Plan()
     held = _held(card)
     plan.rows.update(held)
@@ -85,6 +88,9 @@ def read_grid(card: RateCard, written: Any) -> Plan:
             plan.faults.append({"row": place, "column": None, "message": str(error)})
             continue
         cells = _cells(row, place, plan)
+        if isinstance(row.get("seen"), Mapping):
+            seen = _cells({"cells": row["seen"]}, place, plan)
+            cells = _merged(cells, seen, held.get(key, []), _Place(place, card.currency, plan))
         plan.rows[key] = planned(held.get(key, []), cells)
     return plan
 
@@ -96,8 +102,8 @@ def _group(product: Product, written: Any) -> dict[str, str]:
     return group
 
 
-def _cells(row: Mapping[str, Any], place: int, plan: Plan) -> dict[Any, Any]:
-    cells = {}
+def _cells(row: Mapping[str, Any], place: int, plan: Plan) -> Prices:
+    cells: Prices = {}
     written = row.get("cells")
     for column, price in list(written.items())[:MOST_COLUMNS] if isinstance(written, Mapping) else ():
         if price is None:
@@ -112,6 +118,37 @@ def _cells(row: Mapping[str, Any], place: int, plan: Plan) -> dict[Any, Any]:
         except ValueError:
             plan.faults.append({"row": place, "column": column, "message": f"{column} is no date."})
     return cells
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    row: int
+    currency: str
+    plan: Plan
+
+
+def _merged(cells: Prices, seen: Prices, held: list[Held], at: _Place) -> Prices:
+    """The prices of a row by who changed them since the page was shown; both did, to different ones: a fault."""
+    there = {rate.starting_at: rate.price for rate in held}
+    merged = {}
+    for start in {**there, **seen, **cells}:
+        mine, shown, theirs = cells.get(start), seen.get(start), there.get(start)
+        if not _same(theirs, shown) and not _same(mine, shown) and not _same(mine, theirs):
+            text = price_text(parse_price(theirs), at.currency) if theirs else "no price"
+            said = f"Somebody saved {text} here a moment ago. Save again to put yours in its place."
+            fault = {"row": at.row, "column": column_text(start), "message": said, "now": theirs, "now_text": text}
+            at.plan.faults.append(fault)
+        kept = theirs if _same(mine, shown) else mine
+        if kept is not None:
+            merged[start] = kept
+    return merged
+
+
+def _same(one: Any, other: Any) -> bool:
+    """0.50 is 0.5."""
+    if one is None or other is None:
+        return one is other
+    return parse_price(one) == parse_price(other)
 
 
 def save_grid(card: RateCard, plan: Plan) -> int:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -30,11 +31,14 @@ def posted_grid(request: HttpRequest) -> Any:
 
 
 def _saved(request: HttpRequest, card: RateCard) -> HttpResponse:
-    plan = read_grid(card, posted_grid(request))
-    if plan.faults:
-        return JsonResponse({"faults": plan.faults}, status=422)
     try:
-        touched = save_grid(card, plan)
+        with transaction.atomic():
+            # Of two who save at once, the second reads what the first one wrote.
+            RateCard.objects.select_for_update().get(pk=card.pk)
+            plan = read_grid(card, posted_grid(request))
+            if plan.faults:
+                return JsonResponse({"faults": plan.faults}, status=422)
+            touched = save_grid(card, plan)
     except ValidationError as refusal:
         fault = {"row": None, "column": None, "message": " ".join(refusal.messages)}
         return JsonResponse({"faults": [fault]}, status=422)

@@ -241,7 +241,10 @@ def _with_quantities(deal: Deal, quantities: Iterable[Quantity], at: datetime, f
         elif moment < at:
             faults.append(Fault(f"{path}.at", "past", "is before the amendment takes effect"))
         else:
-            subscriptions[wanted.subscription] = _with_quantity(subscription, moment, wanted)
+            try:
+                subscriptions[wanted.subscription] = _with_quantity(subscription, moment, wanted)
+            except ValueError as error:
+                faults.append(Fault(f"{path}.seats", "value", str(error).removeprefix("seats: ")))
     return replace(deal, subscriptions=tuple(subscriptions.values()))
 
 

@@ -19,7 +19,9 @@ from contracts.amending import Changes, amended, cut_short, parse_changes
 from contracts.approval import excesses_of
 from contracts.catalog_terms import catalog_of
 from contracts.changing import Wanted, change, closed_until, locked_contract, repeated_request, require_open
+from contracts.deal import Deal
 from contracts.deal_format import DealError, deal_as_dict
+from contracts.granting import require_credit
 from contracts.guardrails import new_excesses
 from contracts.models import Amendment, Contract, LedgerEntry, Standing, shared_commit_keys
 from contracts.refusals import refusal_of_faults
@@ -51,12 +53,14 @@ def amend(
             return made
         _require_active(row)
         require_open(row, effective_at)
+        _require_amounts(read)
         try:
             catalog = catalog_of(row.rate_card, shared_commit_keys(row.customer))
             deal = amended(row.parsed_deal, read, effective_at, catalog)
         except DealError as error:
             raise refusal_of_faults(error.faults) from error
         _require_ledger(row, read)
+        _require_change(row, read, deal)
         values: dict[str, Any] = {"deal": deal_as_dict(deal)}
         if read.net_days is not None:
             values["net_days"] = read.net_days
@@ -80,6 +84,7 @@ def grant_credit(
     **terms: Any,
 ) -> Amendment:
     """Give a credit that can be used from `starting_at` on; `terms` as in the billing file (scope, priority, name)."""
+    require_credit(amount, "amount")
     access: dict[str, Any] = {"amount": plain(amount), "starting_at": starting_at.isoformat()}
     if ending_before is not None:
         access["ending_before"] = ending_before.isoformat()
@@ -163,6 +168,21 @@ def _require_active(row: Contract) -> None:
         raise ConflictError(
             f"{row} is {row.get_status_display().lower()}: edit the contract itself.", code="not_active"
         )
+
+
+def _require_amounts(changes: Changes) -> None:
+    """A window of zero is what an early end leaves of a credit; nobody gives one."""
+    for index, credit in enumerate(changes.add.credits):
+        for place, access in enumerate(credit.access):
+            require_credit(access.amount, f"add.credits[{index}].access[{place}].amount")
+
+
+def _require_change(row: Contract, changes: Changes, deal: Deal) -> None:
+    """A quantity that is set again stays a success: who repeats it means the same."""
+    days = row.net_days if changes.net_days is None else changes.net_days
+    if not changes.quantities and (deal_as_dict(deal), days) == (deal_as_dict(row.parsed_deal), row.net_days):
+        message = "The amendment changes nothing: say what is added, ended or changed."
+        raise RuleError(message, code="nothing", path="changes")
 
 
 def _require_ledger(row: Contract, changes: Changes) -> None:

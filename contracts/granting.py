@@ -42,6 +42,7 @@ def grant_shared_credit(
     Raises RuleError by field: a key that is used, a currency that is open, more than the guardrails let one person
     give within a year.
     """
+    require_credit(amount, "amount")
     with transaction.atomic(), authored_by(actor, reason):
         lock("billing file")  # files write what customers share too
         lock_families([customer])
@@ -63,6 +64,12 @@ def grant_shared_credit(
         row.funds = funds_as_dict(settled.funds)
         row.save(update_fields=["funds"])
         return settled.funds.credits[place]
+
+
+def require_credit(amount: Decimal, path: str) -> None:
+    """Raises RuleError for a credit of nothing."""
+    if amount == 0:
+        raise RuleError("A credit of 0 gives nothing: give more than 0.", code="value", path=path)
 
 
 def _require_within(shared: Sequence[SharedCredit], at: datetime) -> None:

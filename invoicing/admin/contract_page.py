@@ -22,6 +22,7 @@ from contracts.forms import ContractForm
 from contracts.models import Contract
 from contracts.period_text import instant_text, period_text
 from contracts.timeline import timeline
+from invoicing.admin.contract_steps import END, RENEW, SEATS, may_take, step_page
 from invoicing.admin.lines import shown_lines, shown_unrated, statement_lines
 from invoicing.admin.shadow_page import shadow_page, shadows_of
 from invoicing.billing_file.frozen import frozen_terms
@@ -49,7 +50,9 @@ admin.site.unregister(Contract)
 @admin.register(Contract)
 class BilledContractAdmin(ContractAdmin):
     form = BilledContractForm
-    actions_detail = ["live_draft", "shadows", "copy", "approve", "reject"]
+    actions_detail = [
+        *("live_draft", "shadows", "change_seats", "renew", "end_early", "copy", "approve", "reject"),
+    ]
 
     def get_urls(self) -> list[URLPattern]:
         page = path("preview/", self.admin_site.admin_view(self.preview), name="invoicing_contract_preview")
@@ -73,6 +76,33 @@ class BilledContractAdmin(ContractAdmin):
         contract = Contract.objects.filter(pk=object_id).first() if str(object_id).isdecimal() else None
         may = request.user.has_perm("invoicing.view_invoice")
         return may and contract is not None and bool(shadows_of(contract))
+
+    @action(  # type: ignore[untyped-decorator]
+        description=END.label, permissions=["end"], icon="event_busy"
+    )
+    def end_early(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return step_page(request, self.admin_site.each_context(request), END, object_id)
+
+    @action(  # type: ignore[untyped-decorator]
+        description=RENEW.label, permissions=["renew"], icon="autorenew"
+    )
+    def renew(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return step_page(request, self.admin_site.each_context(request), RENEW, object_id)
+
+    @action(  # type: ignore[untyped-decorator]
+        description=SEATS.label, permissions=["seats"], icon="group"
+    )
+    def change_seats(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return step_page(request, self.admin_site.each_context(request), SEATS, object_id)
+
+    def has_end_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return may_take(END, request, object_id)
+
+    def has_renew_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return may_take(RENEW, request, object_id)
+
+    def has_seats_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return may_take(SEATS, request, object_id)
 
     def preview(self, request: HttpRequest) -> HttpResponse:
         """What the form that is posted would bill; without one, what the saved contract bills. Writes nothing."""

@@ -22,14 +22,10 @@ from invoicing.credit_notes import left_of_invoice, left_to_credit
 from invoicing.models import CreditNote, Invoice, InvoiceLine, Payment
 
 
-class StepForm(forms.Form):
-    """`part` is the payment, the line or the credit note of the invoice that the step is about."""
+class AskingForm(forms.Form):
+    """What a step asks for; what a rule refuses stands at the field it names."""
 
     template = "invoicing/step_fields.html"
-
-    def __init__(self, data: Any, invoice: Invoice, part: Any = None) -> None:
-        super().__init__(data)
-        self.invoice, self.part, self.currency = invoice, part, str(invoice.total.currency)
 
     def begin(self) -> None:
         """Let typing begin in the first field that is wrong, or in the first of all."""
@@ -49,6 +45,14 @@ class StepForm(forms.Form):
 
     def field_of(self, path: str) -> str:
         return path
+
+
+class StepForm(AskingForm):
+    """`part` is the payment, the line or the credit note of the invoice that the step is about."""
+
+    def __init__(self, data: Any, invoice: Invoice, part: Any = None) -> None:
+        super().__init__(data)
+        self.invoice, self.part, self.currency = invoice, part, str(invoice.total.currency)
 
 
 def _amount(**kwargs: Any) -> forms.DecimalField:

@@ -189,3 +189,34 @@ def test_others_read_the_grid(client: Client, card: RateCard, role: str) -> None
 def test_strangers_see_no_grid(client: Client, card: RateCard) -> None:
     client.force_login(factories.user("Service"))
     assert client.get(grid_url(card)).status_code == 403
+
+
+def seen(shown: dict[str, Any], **cells: Any) -> dict[str, Any]:
+    """What the page sends that was shown these prices: without a change but for `cells`."""
+    made = {**shown, **{key.strip("_"): price for key, price in cells.items()}}
+    return {"rows": [{"product": "api", "where": {}, "seen": shown, "cells": made}]}
+
+
+@pages
+def test_of_two_who_change_one_price_the_second_is_told_at_the_cell(sales: Client, card: RateCard) -> None:
+    cheaper = {"model": "per_unit", "unit_amount": "0.3"}
+    assert post(sales, grid_url(card), seen({"": UNIT}, _=DEARER)).json()["saved"] == 1
+    answer = post(sales, grid_url(card), seen({"": UNIT}, _=cheaper))
+    assert answer.status_code == 422
+    (told,) = answer.json()["faults"]
+    assert (told["row"], told["column"], told["now"]) == (0, "", DEARER)
+    assert told["message"].startswith("Somebody saved 0.70 USD per unit here a moment ago.")
+    assert Rate.objects.get().price == DEARER
+    assert post(sales, grid_url(card), seen({"": DEARER}, _=cheaper)).json()["saved"] == 1
+    assert Rate.objects.get().price == cheaper
+
+
+@pages
+def test_what_another_added_stays_where_the_page_did_not_touch_it(sales: Client, card: RateCard) -> None:
+    post(sales, grid_url(card), seen({"": UNIT}, **{"2026-07-01": DEARER}))
+    assert post(sales, grid_url(card), seen({"": UNIT})).json()["saved"] == 0
+    assert post(sales, grid_url(card), seen({"": {**UNIT, "unit_amount": "0.50"}}, _=DEARER)).json()["saved"] == 1
+    assert [rate.price for rate in Rate.objects.order_by("pk")] == [DEARER, DEARER]
+    gone = post(sales, grid_url(card), {"rows": [{"product": "api", "seen": {"": UNIT}, "cells": {}}]})
+    assert gone.json()["faults"][0]["now"] == DEARER
+    assert Rate.objects.count() == 2

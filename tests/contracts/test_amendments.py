@@ -13,6 +13,7 @@ from contracts.amending import amended, cut_short, parse_changes
 from contracts.amendments import amend, change_quantity, end_early, grant_credit, keep_going
 from contracts.deal import NOTHING_AGREED
 from contracts.deal_format import Catalog, DealError, deal_as_dict, parse_deal
+from contracts.granting import grant_shared_credit
 from contracts.models import Amendment, Contract
 from contracts.renewing import renewed
 from contracts.sign_up import renew
@@ -333,3 +334,32 @@ class TestRenewing:
         with pytest.raises(RuleError) as caught:
             renew(ends, "next", None, changes={"add": {"discounts": [{"percent": 101}]}})
         assert caught.value.problems[0].path == "add.discounts[0].percent"
+
+
+class TestNothing:
+    @pytest.mark.django_db
+    @pytest.mark.parametrize("changes", [{}, {"net_days": 30}, {"spend_threshold": None}, {"end": {"commits": []}}])
+    def test_an_amendment_that_changes_nothing_is_refused(self, changes: dict[str, Any]) -> None:
+        contract = ContractFactory.create(net_days=30)
+        with pytest.raises(RuleError, match="changes nothing") as caught:
+            amend(contract, day(1, 2), changes, None)
+        assert [each.path for each in caught.value.problems] == ["changes"]
+        assert not Amendment.objects.exists()
+        assert amend(contract, day(1, 2), {"net_days": 31}, None).after == {"deal": {}, "net_days": 31}
+
+    @pytest.mark.django_db
+    def test_a_credit_of_zero_is_refused_by_path(self) -> None:
+        contract = ContractFactory.create()
+        nothing = {"key": "no", "access": [{"amount": "5"}, {"amount": "0.00"}]}
+        with pytest.raises(RuleError) as added:
+            amend(contract, day(1, 2), {"add": {"credits": [nothing]}}, None)
+        with pytest.raises(RuleError) as granted:
+            grant_credit(contract, "no", Decimal(0), None, starting_at=day(1, 2))
+        with pytest.raises(RuleError) as shared:
+            grant_shared_credit(contract.customer, "no", Decimal(0), None, starting_at=day(1, 2))
+        paths = [each.value.problems[0].path for each in (added, granted, shared)]
+        assert paths == ["add.credits[0].access[1].amount", "amount", "amount"]
+
+    def test_a_seat_that_is_named_twice_is_refused_by_path(self) -> None:
+        named = {"subscription": "seats", "quantity": "3", "seats": ["ann", "ann"]}
+        assert fault({"quantities": [named]}) == "quantities[0].seats"

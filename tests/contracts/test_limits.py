@@ -1,6 +1,7 @@
 """Thresholds and entitlements: when one is reached, what may still be used."""
 
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -75,3 +76,40 @@ def test_reset_periods(reset: str, start: str, end: str) -> None:
     allowance = Allowance(feature="calls", meter="calls", limit=D(10), reset=reset)  # type: ignore[arg-type]
     period = reset_period(allowance, Calendar(ZONE, day(15)), datetime(2026, 3, 17, 10, 30, 5, tzinfo=UTC))
     assert (period.starting_at.isoformat()[:-6], period.ending_before.isoformat()[:-6]) == (start, end)
+
+
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+@pytest.mark.parametrize(
+    ("reset", "at", "start", "end", "hours"),
+    [
+        # 8 March 2026: 02:00 to 03:00 does not exist there.
+        ("hour", "2026-03-08T06:59:59", "2026-03-08T01:00:00-05:00", "2026-03-08T03:00:00-04:00", 1),
+        ("hour", "2026-03-08T07:00:00", "2026-03-08T03:00:00-04:00", "2026-03-08T04:00:00-04:00", 1),
+        ("day", "2026-03-08T04:59:59", "2026-03-07T00:00:00-05:00", "2026-03-08T00:00:00-05:00", 24),
+        ("day", "2026-03-08T05:00:00", "2026-03-08T00:00:00-05:00", "2026-03-09T00:00:00-04:00", 23),
+        ("day", "2026-03-09T03:59:59", "2026-03-08T00:00:00-05:00", "2026-03-09T00:00:00-04:00", 23),
+        ("day", "2026-03-09T04:00:00", "2026-03-09T00:00:00-04:00", "2026-03-10T00:00:00-04:00", 24),
+        ("month", "2026-04-01T03:59:59", "2026-03-01T00:00:00-05:00", "2026-04-01T00:00:00-04:00", 31 * 24 - 1),
+        # 1 November 2026: 01:00 to 02:00 comes twice, as two hours.
+        ("hour", "2026-11-01T05:30:00", "2026-11-01T01:00:00-04:00", "2026-11-01T01:00:00-05:00", 1),
+        ("hour", "2026-11-01T06:30:00", "2026-11-01T01:00:00-05:00", "2026-11-01T02:00:00-05:00", 1),
+        ("day", "2026-11-01T03:59:59", "2026-10-31T00:00:00-04:00", "2026-11-01T00:00:00-04:00", 24),
+        ("day", "2026-11-01T04:00:00", "2026-11-01T00:00:00-04:00", "2026-11-02T00:00:00-05:00", 25),
+        ("day", "2026-11-02T04:59:59", "2026-11-01T00:00:00-04:00", "2026-11-02T00:00:00-05:00", 25),
+        ("month", "2026-11-01T03:59:59", "2026-10-01T00:00:00-04:00", "2026-11-01T00:00:00-04:00", 31 * 24),
+        ("month", "2026-11-01T04:00:00", "2026-11-01T00:00:00-04:00", "2026-12-01T00:00:00-05:00", 30 * 24 + 1),
+    ],
+)
+def test_reset_periods_where_clocks_change(reset: str, at: str, start: str, end: str, hours: int) -> None:
+    allowance = Allowance(feature="calls", meter="calls", limit=D(10), reset=reset)  # type: ignore[arg-type]
+    calendar = Calendar(NEW_YORK, datetime(2025, 6, 10, 15, 20, tzinfo=UTC))
+    instant = datetime.fromisoformat(at).replace(tzinfo=UTC)
+    period = reset_period(allowance, calendar, instant)
+    assert instant in period
+    assert [each.astimezone(NEW_YORK).isoformat() for each in (period.starting_at, period.ending_before)] == [
+        start,
+        end,
+    ]
+    assert period.seconds == hours * 3600

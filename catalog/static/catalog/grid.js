@@ -149,10 +149,21 @@
       if (find("save")) find("save").disabled = saved === JSON.stringify(grid.rows.map((row) => row.cells));
     };
 
+    const prices = (cells) => Object.fromEntries(Object.entries(cells ?? {}).map(([column, { price }]) => [column, price]));
+
+    // `seen`: what the row was when it was shown, so that what somebody else saved since is not lost.
     const written = (more = {}) => ({
-      rows: grid.rows.filter((row) => row.product || Object.keys(row.cells).length).map(({ product, where, cells }) => ({
-        product, where, cells: Object.fromEntries(Object.entries(cells).map(([column, { price }]) => [column, price])),
-      })), ...more,
+      rows: grid.rows.map((row, place) => ({ ...row, seen: before[place] }))
+        .filter((row) => row.product || Object.keys(row.cells).length)
+        .map(({ product, where, cells, seen }) => ({ product, where, cells: prices(cells), seen: prices(seen) })),
+      ...more,
+    });
+
+    // Once told what somebody else saved in a cell, to save again is to decide.
+    const learn = (answered) => answered.filter((each) => "now" in each).forEach(({ row, column, now, now_text: text }) => {
+      before[row] ??= {};
+      if (now === null) delete before[row][column];
+      else before[row][column] = { price: now, text };
     });
 
     const post = async (url, body) => {
@@ -169,6 +180,7 @@
       try {
         const answer = await post(window.location.pathname, written());
         faults = answer.faults ?? [];
+        learn(faults);
         if (!faults.length) {
           window.onbeforeunload = null;
           window.location.assign(answer.url);
