@@ -104,7 +104,8 @@ class EventSourceAdmin(ModelAdmin[EventSource]):
                 "fields": [
                     ("event_type", "type_column"),
                     ("customer_column", "customer"),
-                    ("time_column", "time_format", "timezone"),
+                    ("time_column", "timezone"),
+                    "time_format",
                     ("id_column", "id_from_row"),
                     ("source_name", "source_column"),
                     ("skipped_columns", "text_columns"),
@@ -193,11 +194,17 @@ def _table(events: list[Event]) -> tuple[list[str], list[list[str]]]:
             event.type,
             event.id,
             *([event.source] if sources else []),
-            *("" if (value := properties.get(key)) is None else str(value) for key in keys),
+            *(_cell(properties.get(key)) for key in keys),
         ]
         for event, properties in zip(events, parsed, strict=True)
     ]
     return ["time (UTC)", "customer", "type", "id", *sources, *keys], rows
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else str(value)
 
 
 class FileInline(RunCounts, ReadOnlyInline[ImportedFile, ImportRun]):

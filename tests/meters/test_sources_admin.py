@@ -91,7 +91,7 @@ def test_patterns_of_time_and_nested_names_without_code(admin: Client, folder: P
     assert admin.post(add, {**asked, "time_format": "%m/%d/%Y %H:%M:%S"}).status_code == 302
     source = EventSource.objects.get()
     shown = admin.get(reverse("admin:meters_eventsource_first_rows", args=[source.pk])).content.decode()
-    for text in ("2026-01-31 22:59:58.000000", "r1", "acme", "tokens"):
+    for text in ("2026-01-31 22:59:58.000000", "r1", "acme", "tokens", "{&quot;key&quot;: &quot;acme&quot;}"):
         assert text in shown
     run = run_source(source, quiet)
     assert run is not None
