@@ -55,5 +55,7 @@ def logging_config(*, json_lines: bool, level: str) -> dict[str, Any]:
         "loggers": {
             "django": {"handlers": [], "level": level, "propagate": True},
             "django.server": {"handlers": ["stderr"], "level": level, "propagate": False},
+            # It would list every job of the schedule at the start of every command.
+            "procrastinate.periodic": {"handlers": [], "level": "WARNING", "propagate": True},
         },
     }

@@ -83,7 +83,7 @@ def outstanding(recharges: Collection[Recharge], as_of: datetime) -> bool:
         each.status == Recharge.Status.WAITING
         or (
             each.invoice is not None
-            and (each.invoice.status == Status.UNCOLLECTIBLE or _overdue(each.invoice, as_of) or bool(each.last_error))
+            and (each.invoice.status == Status.UNCOLLECTIBLE or _overdue(each.invoice, as_of))
         )
         for each in recharges
     )

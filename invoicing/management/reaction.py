@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from abc import ABC, abstractmethod
 from argparse import ArgumentParser
 from typing import Any
 
@@ -11,14 +12,15 @@ from django.db.models import Q
 from invoicing.reacting import Verb, look_at_all, react
 
 
-class ReactionCommand(BaseCommand):
+class ReactionCommand(BaseCommand, ABC):
     """Once, or every few seconds until it is stopped; for touched customers, or for everyone."""
 
     reader: str
     only: Q
 
+    @abstractmethod
     def verb(self) -> Verb:
-        raise NotImplementedError
+        """What is done for the contracts of the customers that were touched."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--all", action="store_true", help="Look at every contract, not only at changed usage.")

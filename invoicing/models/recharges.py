@@ -31,9 +31,6 @@ class Recharge(models.Model):
     charge = ExactField(help_text="What is charged, in the contract's currency, before tax.")
     invoice = models.OneToOneField(Invoice, on_delete=models.PROTECT, null=True, blank=True, related_name="recharge")
     usable_from = models.DateTimeField(null=True, blank=True)
-    attempts = models.PositiveIntegerField(default=0, help_text="How often the charge was tried again.")
-    retry_at = models.DateTimeField(null=True, blank=True)
-    last_error = models.TextField(blank=True)
 
     objects: ClassVar[models.Manager["Recharge"]] = models.Manager()
 
