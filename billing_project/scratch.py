@@ -8,7 +8,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from psycopg import errors, sql
 from billing_project.errors import RuleError
 from billing_project.locks import lock_number
 from billing_project.tables import make_tables
+from billing_project.unreachable import UNREACHABLE, why_unreachable
 
 ALIAS = "default"
 DAY = 24 * 3600
@@ -98,18 +99,18 @@ def _beside(connection: Any) -> Any:
 
 def maker_of_databases() -> Any:
     """A connection that can make databases: to the real one, or where that was not made yet, to the server's own.
-    Raises RuleError when no server answers.
+    Raises RuleError when no server lets us in.
     """
     maker = _beside(connections[ALIAS])
-    for name in (maker.settings_dict["NAME"], "postgres"):
-        maker.settings_dict["NAME"] = name
-        try:
+    try:
+        maker.ensure_connection()
+    except OperationalError as error:
+        maker.settings_dict["NAME"] = "postgres"
+        with suppress(OperationalError):
             maker.ensure_connection()
-        except OperationalError as error:
-            refused = " ".join(str(error).split())
-        else:
             return maker
-    raise RuleError(f"A simulation needs a PostgreSQL server: {refused}", code="no_database")
+        raise RuleError(why_unreachable(error) or str(error), code=UNREACHABLE) from error
+    return maker
 
 
 @contextmanager

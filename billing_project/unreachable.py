@@ -3,6 +3,7 @@
 from django.db import Error, InterfaceError, OperationalError, ProgrammingError, connection
 from psycopg import errors
 
+UNREACHABLE = "unreachable"  # the code of such a refusal
 # SQLSTATE classes of a server that cannot be talked to; an error of the client itself has none.
 CONNECTION = ("08", "28", "3D", "53300", "57P")
 

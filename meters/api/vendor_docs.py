@@ -123,6 +123,7 @@ class Page:
 
 ONCE = "An event sent again is a success and changes nothing. "
 UNTIMED = "Without a timestamp an event happens when its id first arrives. "
+VALUED = "The payload's `value` is a number; it may be missing where the payload holds others. "
 PAGES = {
     "lago_batch": Page(
         ONCE + UNTIMED + "One event in an `event` object is taken at `/api/v1/events`.",
@@ -139,14 +140,14 @@ PAGES = {
         _object({"validation_failed": {"type": "array", "items": {"type": "object"}}}),
     ),
     "stripe_v1": Page(
-        ONCE + UNTIMED + "Without an identifier the `Idempotency-Key` names the event.",
+        ONCE + UNTIMED + VALUED + "Without an identifier the `Idempotency-Key` names the event.",
         STRIPE_FORM,
         STRIPE_FIELDS,
         STRIPE_FORM_ANSWER,
         FORM,
     ),
     "stripe_v2": Page(
-        ONCE + UNTIMED + "Without an identifier the `Idempotency-Key` names the event.",
+        ONCE + UNTIMED + VALUED + "Without an identifier the `Idempotency-Key` names the event.",
         STRIPE_EVENT,
         STRIPE,
         STRIPE_EVENT,
@@ -158,7 +159,7 @@ PAGES = {
         _object({"authentication_token": {"type": "string"}, "expires_at": TIME}),
     ),
     "stripe_stream": Page(
-        ONCE + UNTIMED + "Takes a session's token or a key.",
+        ONCE + UNTIMED + VALUED + "Takes a session's token or a key.",
         _object({"events": _many(STRIPE_EVENT)}),
         {"events": [STRIPE]},
         {"type": "object"},

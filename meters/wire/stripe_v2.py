@@ -1,18 +1,20 @@
 """Stripe's meter events as JSON: POST /v2/billing/meter_events, or many to /v2/billing/meter_event_stream. Pure.
 
 A client may leave out the identifier: then the request names the event, which Stripe's clients do with an idempotency
-key that they repeat when they try again. It may leave out the time as well. Values of the payload are text.
+key that they repeat when they try again. It may leave out the time as well. Values of the payload are text; what
+is named `value` is a number. A meter may read its value under another name, so it may be missing beside others.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from meters.events import MAX_ID, Decoded, Event, Rejection
 from meters.exact_json import MalformedError, RefusedError, parse, split, split_member, text
-from meters.numbers import parse_json_number
+from meters.numbers import MAX_EXPONENT, MAX_LENGTH, is_numeric, parse_json_number
 from meters.wire.quick import Name, make_quickly, read_quickly
 from meters.wire.reading import MOST, Arrival, iso, make, moment_or_none, properties, read_each
 
@@ -20,6 +22,7 @@ ID = "identifier"
 EXPIRED = "temporary_session_expired"
 # What names the customer in a payload, unless a meter in Stripe says otherwise.
 CUSTOMER = "stripe_customer_id"
+VALUE = "value"
 
 
 class _Sent(msgspec.Struct, gc=False):
@@ -63,7 +66,7 @@ def read(raw: dict[str, Any], arrival: Arrival, customer_names: Collection[str] 
         _customer(payload, customer_names),
         text(raw, "event_name", MAX_ID),
         moment_or_none(raw.get("timestamp"), "timestamp", arrival.latest),
-        {key: value for key, value in payload.items() if key not in customer_names},
+        _measured(payload, customer_names),
         arrival.now,
     )
 
@@ -75,7 +78,7 @@ def _quick(sent: _Sent, arrival: Arrival, customer_names: Collection[str], index
         customer,
         sent.event_name,
         moment_or_none(sent.timestamp, "timestamp", arrival.latest),
-        {key: value for key, value in sent.payload.items() if key not in customer_names},
+        _measured(sent.payload, customer_names),
         arrival.now,
     )
 
@@ -127,3 +130,26 @@ def _customer(payload: dict[str, Any], names: Collection[str]) -> str:
         raise RefusedError(f"payload.{first}", "ambiguous", message)
     path = f"payload.{first}"
     return text({path: found.get(first)}, path, MAX_ID)
+
+
+def _measured(payload: dict[str, Any], customer_names: Collection[str]) -> dict[str, Any]:
+    """The payload without the customer. Raises RefusedError."""
+    kept = {key: value for key, value in payload.items() if key not in customer_names}
+    value = kept.get(VALUE)
+    if value is None and all(each is None for each in kept.values()):
+        raise RefusedError(
+            f"payload.{VALUE}", "required", f"`payload.{VALUE}` is missing, and any other value as well."
+        )
+    if value is not None and not _is_number(value):
+        message = (
+            f"`payload.{VALUE}` is a number such as 25 or 0.5, written with at most {MAX_LENGTH} characters and an "
+            f"exponent between -{MAX_EXPONENT} and {MAX_EXPONENT}."
+        )
+        raise RefusedError(f"payload.{VALUE}", "invalid_number", message)
+    return kept
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, str):
+        return is_numeric(value)
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)

@@ -148,8 +148,26 @@ def test_a_button_shows_a_rules_refusal(client: Client, root: User, monkeypatch:
 
 def test_the_sidebar_shows_what_one_may_open(root: User) -> None:
     groups = {group["title"]: [item["title"] for item in group["items"]] for group in sidebar(request_of(root))}
-    assert groups["Access"] == ["Users", "Groups", "API keys"]
+    assert groups["Access"] == ["Users", "Groups", "API keys", "Jobs"]
     assert sidebar(request_of(User.objects.create_user("nobody", is_staff=True))) == []
+
+
+@pytest.mark.parametrize(
+    ("role", "titles"),
+    [
+        ("Finance", ["Jobs"]),
+        ("Auditor", ["Users", "Groups", "API keys", "Jobs"]),
+        ("Sales ops", None),
+        ("Deal desk", None),
+        ("Service", None),
+    ],
+)
+def test_who_sees_what_of_access(role: str, titles: list[str] | None) -> None:
+    """Jobs are seen by those who may look at them: Finance, which may run them too, and auditors."""
+    user = User.objects.create_user("someone", is_staff=True)
+    user.groups.add(Group.objects.get(name=role))
+    groups = {group["title"]: [item["title"] for item in group["items"]] for group in sidebar(request_of(user))}
+    assert groups.get("Access") == titles
 
 
 def test_nobody_reaches_stripes_tables_from_the_admin(client: Client, root: User) -> None:

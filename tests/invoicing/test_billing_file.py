@@ -164,7 +164,8 @@ class TestApply:
 
     def test_several_files_build_one(self, tmp_path: Path) -> None:
         whole = read_one(EXAMPLE)
-        for number, names in enumerate([["contracts", "customers", "templates"], ["meters", "products", "rate_cards"]]):
+        halves = [["contracts", "customers", "templates"], ["meters", "products", "rate_cards", "tax_rates"]]
+        for number, names in enumerate(halves):
             part = {name: whole[name] for name in names}
             (tmp_path / f"{number}.json").write_text(json.dumps(part, default=str))
         assert "20 to create" in apply(tmp_path / "0.json", tmp_path / "1.json")

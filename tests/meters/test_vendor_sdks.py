@@ -428,6 +428,14 @@ class TestStripe:
         assert caught.value.param == "payload[stripe_customer_id]"
         assert caught.value.code == "required"
 
+    @pytest.mark.parametrize("send", [send_stripe_v1, send_stripe_v2])
+    def test_a_value_that_is_no_number_is_refused(self, site: Site, send: Callable[..., Any]) -> None:
+        with pytest.raises(stripe.InvalidRequestError) as caught:
+            send(site, payload={"stripe_customer_id": "acme", "value": "NaN"})
+        assert (caught.value.param, caught.value.code) == ("payload[value]", "invalid_number")
+        assert caught.value.http_status == 400
+        assert stored() == []
+
     @pytest.mark.parametrize("kind", ["v1", "v2"])
     def test_only_a_name_and_a_payload(self, site: Site, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Neither identifier nor time: the client's idempotency key tells its retries from a new event."""

@@ -86,7 +86,7 @@ def test_an_event_is_the_same_whoever_sends_it(kind: str) -> None:
     assert found[0].key == ours.key, "one source for all who name none: sent by two clients it counts once"
 
 
-@formats
+@pytest.mark.parametrize("kind", ["lago", "metronome", "orb"])
 def test_properties_may_be_missing(kind: str) -> None:
     (found,) = read(kind, sent(BATCHES[kind][1], properties=None)).events
     assert found.properties == b"{}"
@@ -339,6 +339,38 @@ def test_a_bad_form_names_the_field(changes: dict[str, str | None], path: str, c
     assert (bad.path, bad.code) == (path, code)
 
 
+NO_NUMBERS = ["NaN", "Infinity", "abc", "", " 5", "1e400", "1" * 5_000, "٣", "1,5", "0x10"]
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+def test_stripes_value_is_a_number(value: str) -> None:
+    (bad,) = form(**{"payload[value]": value}).rejected
+    assert (bad.path, bad.code) == ("payload.value", "invalid_number")
+
+
+@pytest.mark.parametrize("value", [*NO_NUMBERS, True, [1], {"a": 1}])
+def test_a_bad_value_in_stripes_stream_leaves_the_others(value: Any) -> None:
+    names = BATCHES["stripe"][1]
+    found = read("stripe", sent(names), sent(names, properties={"value": value, "units": 3}))
+    assert list(found.positions) == [0]
+    assert [(bad.index, bad.path, bad.code) for bad in found.rejected] == [(1, "payload.value", "invalid_number")]
+
+
+@pytest.mark.parametrize("value", ["5", "-5", "0.000001", "1e3", "1" * 100, 5, 0.5])
+def test_numbers_and_numbers_in_text_are_values(value: Any) -> None:
+    (found,) = read("stripe", sent(BATCHES["stripe"][1], properties={"value": value})).events
+    assert json.loads(found.properties) == {"value": value}
+
+
+def test_stripes_value_may_have_another_name_but_not_be_missing_altogether() -> None:
+    (found,) = form(**{"payload[value]": None, "payload[tokens]": "7", "payload[model]": "small"}).events
+    assert json.loads(found.properties) == {"tokens": "7", "model": "small"}
+    (bad,) = form(**{"payload[value]": None}).rejected
+    assert (bad.path, bad.code) == ("payload.value", "required")
+    (bad,) = read("stripe", sent(BATCHES["stripe"][1], properties={"value": None})).rejected
+    assert (bad.path, bad.code) == ("payload.value", "required")
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
@@ -374,7 +406,7 @@ def test_the_customer_may_have_another_name_in_stripes_payload() -> None:
 
     assert one(tenant="bolt", value="1").events[0].customer == "bolt"
     assert one(tenant="bolt", value="1").events[0].properties == b'{"value":"1"}'
-    assert one(tenant="bolt", stripe_customer_id="bolt").events[0].customer == "bolt"
+    assert one(tenant="bolt", stripe_customer_id="bolt", value="1").events[0].customer == "bolt"
     assert one(tenant="bolt", stripe_customer_id="acme").rejected[0].code == "ambiguous"
     assert one(value="1").rejected[0].path == "payload.stripe_customer_id"
 

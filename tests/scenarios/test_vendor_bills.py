@@ -1,4 +1,6 @@
-"""The public traces, sent whole by each vendor's own client to a running server, bill the same to the cent."""
+"""The public traces, sent whole by the vendors' own clients to a running server, bill the same to the cent: one by each
+client, the others by all in turn, and marked `whole` by each.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -12,7 +14,7 @@ from openmeter.models import Event as OpenMeterEvent
 from billing_project.models import ApiKey, Scope
 from catalog.models import Product
 from invoicing.close import close_periods
-from meters.models import Conflict, Event, Meter, RejectedEvent
+from meters.models import Conflict, Event, RejectedEvent
 from tests.benchmarks.processes import web_server
 from tests.factories import MeterFactory
 from tests.meters.sdk_clients import Site
@@ -22,6 +24,7 @@ from tests.scenarios.traces import (
     REQUESTS,
     TOKENS,
     VALUES,
+    Carried,
     Row,
     as_columns,
     billed,
@@ -170,11 +173,15 @@ def rows_of(*datasets: str) -> list[Sent]:
     return [(event_type(dataset), row) for dataset in datasets for row in rows(dataset)]
 
 
-def send(site: Site, sent: Sequence[Sent], *clients: str) -> None:
-    """In batches, by one client after the other; the first batch is sent again."""
-    for number, start in enumerate(range(0, len(sent), BATCH)):
-        CLIENTS[clients[number % len(clients)]](site, sent[start : start + BATCH])
-    CLIENTS[clients[0]](site, sent[:BATCH])
+def send(site: Site, sent: Sequence[Sent], *clients: str, size: int = BATCH) -> int:
+    """In batches, by one client after the other; the first batch is sent again. How many events that makes."""
+    events = 0
+    for number, start in enumerate(range(0, len(sent), size)):
+        client, batch = clients[number % len(clients)], sent[start : start + size]
+        CLIENTS[client](site, batch)
+        events += events_of(batch) if client == "stripe" else len(batch)
+    CLIENTS[clients[0]](site, sent[:size])
+    return events
 
 
 def assert_bills(events: int, *datasets: str) -> None:
@@ -186,38 +193,45 @@ def assert_bills(events: int, *datasets: str) -> None:
     assert billed() == sorted(line for dataset in datasets for line in expected(dataset))
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_tokens_bill_the_same(site: Site, client: str) -> None:
-    carried = one_value if client == "stripe" else as_columns
-    sell_azure(carried)
-    sell_servegen(carried)
-    sent = rows_of(AZURE, TOKENS)
-    send(site, sent, client)
-    assert_bills(events_of(sent) if client == "stripe" else len(sent), AZURE, TOKENS)
+def shape_of(client: str) -> Carried:
+    return one_value if client == "stripe" else as_columns
 
 
-def test_requests_bill_the_same_by_all_clients_in_turn(site: Site) -> None:
-    """A meter that reads both shapes: what an event lacks counts 0."""
-    sell_servegen()
-    meter = Meter.objects.get(event_types=[event_type(REQUESTS)])
-    both = sorted([event_type(REQUESTS), one_value(REQUESTS, "requests")[0]])
-    Product.objects.filter(meter=meter).update(
-        meter=MeterFactory.create(
-            event_types=both, value_property="", value_expression="requests + value", group_by=["model"]
+def read_both_shapes() -> None:
+    """Meters that read an event for a row and an event for a value: what an event lacks counts 0."""
+    for product in Product.objects.select_related("meter"):
+        meter = product.meter
+        assert meter
+        (kind,), name = meter.event_types, meter.value_property
+        both = MeterFactory.create(
+            event_types=sorted([kind, one_value(kind, name)[0]]),
+            value_property="",
+            value_expression=f"{name} + value",
+            group_by=meter.group_by,
         )
-    )
-    sent = rows_of(REQUESTS)
-    send(site, sent, *CLIENTS)
-    assert_bills(len(sent), REQUESTS)
+        Product.objects.filter(pk=product.pk).update(meter=both)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_trace_bills_the_same_by_each_client(site: Site, client: str) -> None:
+    sell_azure(shape_of(client))
+    assert_bills(send(site, rows_of(AZURE), client), AZURE)
+
+
+def test_the_others_bill_the_same_by_all_clients_in_turn(site: Site) -> None:
+    sell_servegen()
+    read_both_shapes()
+    tokens, requests = rows_of(TOKENS), rows_of(REQUESTS)
+    fifth = -(-len(tokens) // len(CLIENTS))
+    assert_bills(send(site, tokens, *CLIENTS, size=fifth) + send(site, requests, *CLIENTS), TOKENS, REQUESTS)
 
 
 @pytest.mark.whole
 @pytest.mark.parametrize("client", CLIENTS)
-def test_requests_bill_the_same(site: Site, client: str) -> None:
-    sell_servegen(one_value if client == "stripe" else as_columns)
-    sent = rows_of(REQUESTS)
-    send(site, sent, client)
-    assert_bills(len(sent), REQUESTS)
+@pytest.mark.parametrize("dataset", [TOKENS, REQUESTS])
+def test_the_others_bill_the_same_by_each_client(site: Site, dataset: str, client: str) -> None:
+    sell_servegen(shape_of(client))
+    assert_bills(send(site, rows_of(dataset), client), dataset)
 
 
 def events_of(sent: Sequence[Sent]) -> int:

@@ -10,7 +10,7 @@ from django.db import Error
 from django.utils import timezone
 
 from billing_project.errors import RuleError
-from billing_project.unreachable import why_unreachable
+from billing_project.unreachable import UNREACHABLE, why_unreachable
 from invoicing.billing_file.scenarios import read_scenarios, simulate
 from invoicing.billing_file.text import result_lines
 
@@ -62,4 +62,4 @@ def _refusal(error: RuleError | Error) -> tuple[str, str]:
     reason = why_unreachable(error)
     if reason is None:
         raise error
-    return "unreachable", reason
+    return UNREACHABLE, reason
