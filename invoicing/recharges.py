@@ -81,10 +81,7 @@ def outstanding(recharges: Collection[Recharge], as_of: datetime) -> bool:
     """Whether one of them waits for its payment, or is owed although it fell due."""
     return any(
         each.status == Recharge.Status.WAITING
-        or (
-            each.invoice is not None
-            and (each.invoice.status == Status.UNCOLLECTIBLE or _overdue(each.invoice, as_of))
-        )
+        or (each.invoice is not None and (each.invoice.status == Status.UNCOLLECTIBLE or _overdue(each.invoice, as_of)))
         for each in recharges
     )
 

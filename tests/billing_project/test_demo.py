@@ -23,7 +23,7 @@ from tests.processes import database_url, environment
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 120
 # The roller waits for every transaction on the server, those of other tests too: it may end after the demo does.
-ROLLED = {"meters_eventkey", "meters_hourbucket", "meters_daybucket", "meters_groupvalues"}
+ROLLED = {"meters_eventkey", "meters_hourbucket", "meters_daybucket", "meters_groupvalues", "meters_touched"}
 
 
 def free_port() -> int:
