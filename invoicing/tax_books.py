@@ -45,22 +45,40 @@ def tax_owed_is_what_was_charged() -> Iterator[str]:
 
 def _charged() -> dict[Place, Decimal]:
     found: dict[Place, Decimal] = defaultdict(Decimal)
-    issued = Invoice.objects.filter(status__in=FROZEN).exclude(status=Status.VOID)
-    by_number: dict[str, list[tuple[Place, Decimal]]] = {}
-    for number, taxes, tax, currency in issued.exclude(tax=0).values_list("number", "taxes", "tax", "currency"):
-        by_number[number or ""] = list(_parts(taxes, tax, currency))
-        for place, amount in by_number[number or ""]:
-            found[place] = add([found[place], amount])
-    # What an earlier invoice of the period charged is in the whole tax of the period once more.
-    earlier = InvoiceLine.objects.filter(kind="already_invoiced", invoice__in=issued)
-    for number in earlier.values_list("source", flat=True):
-        for place, amount in by_number.get(number, ()):
-            found[place] = subtract(found[place], amount)
+    for place, amount in _charged_by_invoices():
+        found[place] = add([found[place], amount])
     notes = CreditNote.objects.filter(status=CreditNote.Status.ISSUED).exclude(tax=0)
     for taxes, tax, currency in notes.values_list("taxes", "tax", "invoice__currency"):
         for place, amount in _parts(taxes, tax, currency):
             found[place] = subtract(found[place], amount)
     return found
+
+
+def _charged_by_invoices() -> Iterator[tuple[Place, Decimal]]:
+    """What each invoice charges for itself: it shows the tax of its period whole, and subtracts earlier invoices of the
+    period, that of a later threshold those before it.
+    """
+    frozen = Invoice.objects.filter(status__in=FROZEN)
+    earlier: dict[str, list[str]] = defaultdict(list)
+    lines = InvoiceLine.objects.filter(kind="already_invoiced", invoice__in=frozen).order_by("invoice", "position")
+    for number, source in lines.values_list("invoice__number", "source"):
+        earlier[number or ""].append(source)
+    rows = frozen.exclude(tax=0, taxes=[]).values_list("number", "taxes", "tax", "currency")
+    shown = {number or "": dict(_parts(taxes, tax, currency)) for number, taxes, tax, currency in rows}
+    own: dict[str, dict[Place, Decimal]] = {}
+
+    def charged_by(number: str) -> dict[Place, Decimal]:
+        # A voided invoice charges nothing any more; what later ones took off for it stays off them all the same.
+        if number not in own:
+            sums = defaultdict(Decimal, shown.get(number, {}))
+            for source in earlier.get(number, ()):
+                for place, amount in charged_by(source).items():
+                    sums[place] = subtract(sums[place], amount)
+            own[number] = sums
+        return own[number]
+
+    for number in frozen.exclude(status=Status.VOID).values_list("number", flat=True):
+        yield from charged_by(number or "").items()
 
 
 def _parts(taxes: Any, tax: Decimal, currency: str) -> Iterator[tuple[Place, Decimal]]:

@@ -23,6 +23,7 @@ from invoicing.late_differences import differences
 from invoicing.lifecycle import approve, issue
 from invoicing.models import Invoice, JournalPosting
 from invoicing.revenue import DEFERRED
+from invoicing.spend_thresholds import bill_thresholds
 from invoicing.tax_books import tax_owed_is_what_was_charged, taxes_add_up
 from invoicing.voiding import void
 from meters.late_days import note
@@ -99,6 +100,30 @@ def test_a_void_takes_the_tax_back(finance: User) -> None:
     vat()
     void(issued(finance, german()).pk, finance, "wrong")
     assert tax_owed() == {}
+
+
+def test_threshold_invoices_charge_the_tax_of_a_period_once(finance: User) -> None:
+    """25.00 by the 12th, 50.00 by the 13th, 75.00 by the 14th and 80.00 in all: 15.20 at 19%, 4.75 of it after each
+    threshold. The first is voided when the second has subtracted it: its 4.75 come with the last.
+    """
+    vat()
+    (contract,) = sell(customer=german(), used=[10], deal={"spend_threshold": {"amount": "20"}})
+    owed = []
+    for number, units in ((12, 40), (13, 50), (14, 50)):
+        send(contract.customer.key, units, day(number))
+        assert bill_thresholds(day(number)) == 1
+        owed.append(tax_owed()["de-19"])
+        assert list(tax_owed_is_what_was_charged()) == []
+    assert owed == [D("-4.75"), D("-9.50"), D("-14.25")]
+    first = Invoice.objects.filter(kind="threshold").order_by("scheduled_at")[0]
+    void(first.pk, finance, "wrong address")
+    assert tax_owed() == {"de-19": D("-9.50")}
+    assert list(tax_owed_is_what_was_charged()) == []
+    send(contract.customer.key, 10, day(20))
+    close_periods(day(2, month=2), contract.key)
+    last = issue(approve(Invoice.objects.get(kind="usage").pk, finance).pk, finance)
+    assert (last.tax, last.already_invoiced, last.total.amount) == (D("15.20"), D("59.50"), D("35.70"))
+    assert tax_owed() == {"de-19": D("-15.20")}
 
 
 def test_a_customer_without_a_rate_needs_a_look() -> None:
