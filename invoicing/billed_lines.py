@@ -1,12 +1,13 @@
 """The lines of an invoice as the books see them: when each is earned, and what a draw releases."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from catalog.money import ZERO, negate
+from catalog.money import ZERO, multiply
 from contracts.models import CustomerKey
 from invoicing.models import Invoice, InvoiceLine
 from invoicing.revenue import BilledLine, Part, by_time, last_day, months_of
@@ -16,6 +17,7 @@ from meters.periods import Period
 
 # Usage that adds up over time; anything else is earned evenly.
 ADDING_UP = ("count", "sum")
+EARLIER = "already_invoiced"
 
 
 def label_of(owner: str, balance: str) -> str:
@@ -35,8 +37,7 @@ def billed_lines(
     draws = {draw["position"]: (place, draw) for place, draw in enumerate(invoice.draws)}
     lines: list[BilledLine] = []
     for row in rows:
-        if row.kind == "already_invoiced":
-            lines += _taken_back(row)
+        if row.kind == EARLIER:
             continue
         parts = weights.get(_place(row)) or by_time(Period(row.starting_at, row.ending_before), zone)
         product = row.tax_key if row.kind == "tax" else row.product
@@ -50,7 +51,7 @@ def billed_lines(
             line = replace(line, amount=ZERO)
         if line.amount or line.released:
             lines.append(line)
-    return lines
+    return [*lines, *_taken_back([row for row in rows if row.kind == EARLIER])]
 
 
 def _label(invoice: Invoice, row: InvoiceLine) -> str:
@@ -72,13 +73,32 @@ def _has_fund(funds: Any, balance: str) -> bool:
     return any(fund["key"] == balance for fund in (funds or {}).get("commits", ()))
 
 
-def _taken_back(row: InvoiceLine) -> Iterable[BilledLine]:
-    earlier = Invoice.objects.filter(number=row.source).first()
-    if earlier is None:
-        return [BilledLine("usage", row.product, row.amount, ())]
-    return [
-        replace(line, amount=negate(line.amount), released=negate(line.released)) for line in billed_lines(earlier, {})
-    ]
+def _taken_back(rows: Sequence[InvoiceLine]) -> Iterable[BilledLine]:
+    """What earlier invoices of the period billed, line by line. Each of them took back those before it: how often the
+    lines of one count is worked out first, and those that cancel out are not read.
+    """
+    if not rows:
+        return
+    times: dict[str, int] = defaultdict(int)
+    for row in rows:
+        times[row.source] -= 1
+    periods = Invoice.objects.filter(number__in=list(times)).values("period")
+    sources: dict[int, list[str]] = defaultdict(list)
+    taken = InvoiceLine.objects.filter(kind=EARLIER, invoice__period__in=periods, invoice__kind=Invoice.Kind.THRESHOLD)
+    for invoice, source in taken.values_list("invoice", "source"):
+        sources[invoice].append(source)
+    thresholds = Invoice.objects.filter(period__in=periods, kind=Invoice.Kind.THRESHOLD, number__isnull=False)
+    for earlier in thresholds.select_related("contract__customer").order_by("-pk"):
+        count = times.pop(earlier.number or "", 0)
+        if count:
+            for source in sources[earlier.pk]:
+                times[source] -= count
+            own = [line for line in earlier.lines.order_by("position") if line.kind != EARLIER]
+            for line in billed_lines(earlier, {}, own):
+                yield replace(line, amount=multiply(line.amount, Decimal(count)))
+    for row in rows:
+        if row.source in times:
+            yield BilledLine("usage", row.product, row.amount, ())
 
 
 def _place(row: InvoiceLine) -> tuple[Any, ...]:

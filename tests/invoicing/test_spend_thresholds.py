@@ -18,6 +18,7 @@ from tests.factories import count_all, day, sell, send
 
 pytestmark = pytest.mark.django_db
 
+MOST_QUERIES = 100
 AT_20 = {"spend_threshold": {"amount": "20"}}
 
 
@@ -37,6 +38,17 @@ def test_safe_to_repeat_and_goes_on_where_it_was() -> None:
     send(contract.customer.key, 50, day(14))
     assert bill_thresholds(day(15)) == 1
     assert totals("threshold") == [25, 25]
+
+
+def test_the_next_one_costs_no_more_than_those_before_it(django_assert_max_num_queries: Any) -> None:
+    """Each subtracts all before it, which subtracted those before them."""
+    (contract,) = sell(used=[10], deal=AT_20)
+    for number in range(11, 21):
+        send(contract.customer.key, 40, day(number))
+        with django_assert_max_num_queries(MOST_QUERIES):
+            assert bill_thresholds(day(number)) == 1
+    assert totals("threshold") == [25, *[20] * 9]
+    call_command("check_books", stdout=StringIO())
 
 
 def test_usage_from_before_the_last_one_counts_at_the_next_event() -> None:
