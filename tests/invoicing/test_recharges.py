@@ -1,6 +1,7 @@
 """Prepaid balances that are filled up when they fall to their threshold."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 from io import StringIO
@@ -154,16 +155,19 @@ def test_two_machines_at_once_recharge_once() -> None:
     count_all()
     barrier = threading.Barrier(3)
 
-    def look(*arguments: str) -> None:
+    def look(*arguments: str) -> str:
         barrier.wait()
-        call_command("recharge_balances", *arguments, stdout=StringIO())
-        connection.close()
+        try:
+            out = StringIO()
+            call_command("recharge_balances", *arguments, stdout=out)
+            return out.getvalue()
+        finally:
+            connection.close()
 
-    threads = [threading.Thread(target=look, args=given) for given in ([], ["--all"], ["--all"])]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(3) as pool:
+        told = [pool.submit(look, *given) for given in ([], ["--all"], ["--all"])]
+    # What went wrong in one of them is raised here.
+    assert [each.result() for each in told if "failed" in each.result()] == []
     assert Recharge.objects.count() == 2
     assert Invoice.objects.filter(kind="scheduled").count() == 2
     check_books()
