@@ -106,9 +106,14 @@ def maker_of_databases() -> Any:
         maker.ensure_connection()
     except OperationalError as error:
         maker.settings_dict["NAME"] = "postgres"
-        with suppress(OperationalError):
-            maker.ensure_connection()
-            return maker
+        before = connections[ALIAS]
+        connections[ALIAS] = maker  # whenever a connection is made, Django asks the default one about types
+        try:
+            with suppress(OperationalError):
+                maker.ensure_connection()
+                return maker
+        finally:
+            connections[ALIAS] = before
         raise RuleError(why_unreachable(error) or str(error), code=UNREACHABLE) from error
     return maker
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from django.contrib.postgres import signals
 from django.core.management import CommandError, call_command
 from django.db import connection, connections
 
@@ -290,11 +291,21 @@ def test_a_scenario_that_cannot_be_read_leaves_the_others(tmp_path: Path, suffix
 
 
 @pytest.mark.django_db
-def test_a_simulation_needs_the_server_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(connection.settings_dict, "NAME", "not_made_yet")
-    maker = scratch.maker_of_databases()
-    assert maker.settings_dict["NAME"] == "postgres"
-    maker.close()
+def test_a_simulation_needs_the_server_alone() -> None:
+    """In a new process, which knows no types yet and has no connection."""
+    for oids in (signals.get_hstore_oids, signals.get_citext_oids):
+        oids.cache_clear()  # type: ignore[attr-defined]
+    real = connections["default"]
+    absent = real.copy()
+    absent.settings_dict["NAME"] = "not_made_yet"
+    connections["default"] = absent
+    try:
+        maker = scratch.maker_of_databases()
+        assert connections["default"] is absent
+        assert maker.settings_dict["NAME"] == "postgres"
+        maker.close()
+    finally:
+        connections["default"] = real
 
 
 @pytest.mark.django_db
