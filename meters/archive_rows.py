@@ -12,7 +12,7 @@ from uuid import UUID
 
 from billing_project.decimals import plain
 from meters.aggregation import EXACT
-from meters.exact_json import parse
+from meters.exact_json import parse_stored
 from meters.sources.extras import load
 from meters.sources.lines import UnreadableError
 from meters.sources.parquet import Whole
@@ -54,7 +54,7 @@ class Record:
         self.digest = (self.digest + row.digest) % 2**128
         of_type = self.types.setdefault(row.type, {"events": 0, "sums": defaultdict(Decimal)})
         of_type["events"] += 1
-        for name, value in parse(row.properties).items():
+        for name, value in parse_stored(row.properties).items():
             if isinstance(value, Decimal):
                 of_type["sums"][name] = EXACT.add(of_type["sums"][name], value)
 

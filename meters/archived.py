@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from billing_project.errors import RuleError
 from meters.covering import Span, cover
 from meters.events import Event, Rejection
-from meters.exact_json import encode, parse
+from meters.exact_json import encode, parse_stored
 from meters.models import EventArchive
 from meters.partitions import dropped_months, month_of, next_month
 from meters.periods import Period
@@ -39,7 +39,7 @@ def rejection(event: Event) -> Rejection:
         "type": event.type,
         "customer": event.customer,
         "time": event.time.isoformat(),
-        "properties": parse(event.properties.decode()),
+        "properties": parse_stored(event.properties.decode()),
     }
     return Rejection(0, event.id, "time", "archived", MESSAGE.format(event.time), encode(body).decode())
 

@@ -22,7 +22,7 @@ from meters.api.serializers import REFUSED_READS, RefusalSerializer
 from meters.event_log import EventQuery, Place, conflicts_of, find_events, rejections_of
 from meters.event_matches import Match, events_that_count, matches_of
 from meters.events import MAX_ID, MAX_SOURCE
-from meters.exact_json import encode, parse
+from meters.exact_json import encode, parse_stored
 from meters.models import Conflict, Event, Meter, RejectedEvent
 
 COLUMNS = ("key", "customer", "type", "time", "counts", "properties", "meters")
@@ -304,7 +304,7 @@ def _rejected(event: RejectedEvent) -> dict[str, Any]:
 
 
 def _properties(row: Event | Conflict) -> Any:
-    return parse(getattr(row, "text", "{}"))
+    return parse_stored(getattr(row, "text", "{}"))
 
 
 def _text(instant: datetime) -> str:

@@ -23,6 +23,8 @@ SECONDS = {"oneOf": [{"type": "number"}, {"type": "string"}], "nullable": True}
 WHOLE_SECONDS = {"type": "integer", "description": "Since 1970."}
 PROPERTIES = {"type": "object", "additionalProperties": True, "nullable": True}
 PAYLOAD = {"type": "object", "additionalProperties": True, "required": ["stripe_customer_id"]}
+NUMBER = {"type": "string", "pattern": r"^-?[0-9]{1,15}(\.[0-9]{1,9})?$"}
+SENT_PAYLOAD = {**PAYLOAD, "properties": {"stripe_customer_id": NAME, "value": NUMBER}, "minProperties": 2}
 
 
 def _object(required: dict[str, Any], **optional: Any) -> dict[str, Any]:
@@ -48,15 +50,15 @@ ORB_EVENT = _object(
     customer_id={**NAME, "nullable": True},
 )
 STRIPE_EVENT = _object(
-    {"event_name": NAME, "payload": PAYLOAD},
+    {"event_name": NAME, "payload": SENT_PAYLOAD},
     identifier={**NAME, "nullable": True},
     timestamp={**TIME, "nullable": True},
 )
 STRIPE_FORM = _object(
     {"event_name": NAME, "payload[stripe_customer_id]": NAME},
     identifier=NAME,
-    timestamp={"type": "string"},
-    **{"payload[value]": {"type": "string"}},
+    timestamp={"type": "string", "pattern": "^[0-9]{1,10}$"},
+    **{"payload[value]": NUMBER},
 )
 STRIPE_FORM_ANSWER = _object(
     {"object": NAME, "event_name": NAME, "identifier": NAME, "payload": PAYLOAD},

@@ -1,5 +1,7 @@
 """GET /api/v1/events: what arrived, which meters count it, what does not count and why."""
 
+import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -49,6 +51,20 @@ def test_newest_first_and_on_by_cursor(client: Client) -> None:
     roll_up()
     assert everything(client, limit=3, customer="acme") == expected
     assert everything(client, limit=7) == expected
+
+
+def test_numbers_the_database_writes_with_all_their_digits_are_shown(client: Client) -> None:
+    numbers = '{"large": -1.5e100, "small": 1e-100, "long": 0.%s}' % ("12" * 40 + "e-90")
+    taken = f'{{"id": "1", "time": "2026-01-01T00:00:00Z", "type": "t", "subject": "s", "data": {numbers}}}'
+    _, secret = ApiKey.issue("writer", ["ingest"])
+    posted = client.post(
+        "/api/v1/events", taken, content_type="application/json", headers={"authorization": f"Bearer {secret}"}
+    )
+    assert posted.status_code == 204, posted.content
+    answer = client.get("/api/v1/events")
+    assert answer.status_code == 200, answer.content
+    shown = json.loads(answer.content, parse_float=Decimal, parse_int=Decimal)["data"][0]["properties"]
+    assert shown == json.loads(numbers, parse_float=Decimal)
 
 
 def test_filters(client: Client) -> None:
