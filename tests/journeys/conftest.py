@@ -4,15 +4,19 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connections
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 SCREENSHOTS = Path(__file__).with_name("screenshots")
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
+PASSWORD = "a long password"
+
 Shoot = Callable[[Page, str], None]
+Login = Callable[[str], Page]
 
 
 @pytest.fixture
@@ -29,6 +33,23 @@ def chromium(monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
         yield browser
         browser.close()
         connections.close_all()  # those of the event loop, which nobody reaches after it
+
+
+@pytest.fixture
+def login(real_commits: None, live_server: Any, chromium: Browser) -> Login:
+    """A browser of one's own for everybody. A script of ours that fails, fails the test."""
+
+    def enter(name: str) -> Page:
+        page = chromium.new_context(viewport={"width": 1440, "height": 1000}).new_page()
+        page.on("pageerror", lambda error: pytest.fail(f"The page's script failed: {error}"))
+        page.goto(f"{live_server.url}/admin/")
+        page.get_by_label("Username").fill(name)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        expect(page).to_have_url(f"{live_server.url}/admin/")
+        return page
+
+    return enter
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Sales writes a deal on screen and sees what it would bill; prices are planned on a grid. In a browser."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,28 +15,10 @@ from contracts.deal_words import deal_form
 from contracts.models import Contract, ContractTemplate, DealGuardrails, Standing
 from tests.contracts.deal_documents import deal_documents
 from tests.factories import CustomerFactory, ProductFactory, RateFactory, send, user
-from tests.journeys.conftest import Shoot
+from tests.journeys.conftest import Login, Shoot
 
 pytestmark = pytest.mark.browser
-PASSWORD = "a long password"
 SCRIPT = Path(__file__).parents[2] / "catalog/static/catalog/document.js"
-
-Login = Callable[[str], Page]
-
-
-@pytest.fixture
-def login(real_commits: None, live_server: Any, chromium: Browser) -> Login:
-    def enter(name: str) -> Page:
-        page = chromium.new_context(viewport={"width": 1440, "height": 1000}).new_page()
-        page.on("pageerror", lambda error: pytest.fail(f"The page's script failed: {error}"))
-        page.goto(f"{live_server.url}/admin/")
-        page.get_by_label("Username").fill(name)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        expect(page).to_have_url(f"{live_server.url}/admin/")
-        return page
-
-    return enter
 
 
 def part(page: Page, path: str) -> Any:

@@ -1,12 +1,11 @@
 """Finance's month in a browser: the queue, an invoice down to its events, issuing, money in, corrections, the close."""
 
 import re
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from invoicing.admin.invoices import InvoiceAdmin
 from invoicing.books import INVARIANTS
@@ -14,30 +13,10 @@ from invoicing.close import close_periods
 from invoicing.lines_by_hand import Written, add_line
 from invoicing.models import AccountingPeriod, BulkStep, CreditNote, Invoice, Status
 from tests.factories import day, sell, user
-from tests.journeys.conftest import Shoot
+from tests.journeys.conftest import Login, Shoot
 
 pytestmark = pytest.mark.browser
-PASSWORD = "a long password"
 INVOICES = 7
-
-Login = Callable[[str], Page]
-
-
-@pytest.fixture
-def login(real_commits: None, live_server: Any, chromium: Browser) -> Login:
-    """A browser of one's own for everybody."""
-
-    def enter(name: str) -> Page:
-        page = chromium.new_context(viewport={"width": 1440, "height": 1000}).new_page()
-        page.on("pageerror", lambda error: pytest.fail(f"The page's script failed: {error}"))
-        page.goto(f"{live_server.url}/admin/")
-        page.get_by_label("Username").fill(name)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        expect(page).to_have_url(f"{live_server.url}/admin/")
-        return page
-
-    return enter
 
 
 def take_for_all(page: Page, action: str) -> None:

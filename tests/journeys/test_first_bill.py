@@ -1,39 +1,19 @@
 """From a signed contract to a printed invoice, in a browser, as the people of the house do it."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from billing_project.models import ApiKey, Scope
 from invoicing.models import Invoice, Status
 from tests.factories import CALL, RateFactory, user
-from tests.journeys.conftest import Shoot
+from tests.journeys.conftest import Login, Shoot
 
 pytestmark = pytest.mark.browser
-PASSWORD = "a long password"
-
-Login = Callable[[str], Page]
-
-
-@pytest.fixture
-def login(real_commits: None, live_server: Any, chromium: Browser) -> Login:
-    """A browser of one's own for everybody."""
-
-    def enter(name: str) -> Page:
-        page = chromium.new_context(viewport={"width": 1440, "height": 1000}).new_page()
-        page.goto(f"{live_server.url}/admin/")
-        page.get_by_label("Username").fill(name)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        expect(page).to_have_url(f"{live_server.url}/admin/")
-        return page
-
-    return enter
 
 
 def choose(page: Page, label: str, typed: str, shown: str) -> None:
