@@ -216,7 +216,7 @@ def button(
 
 
 for model in list(admin.site._registry):
-    if model._meta.app_label == "djstripe":  # the mirror is for reading by code; its pages would write to Stripe
+    if model._meta.app_label == "djstripe":  # its own pages would write to Stripe: `invoicing` has others, to read
         admin.site.unregister(model)
 admin.site.unregister(User)
 admin.site.unregister(Group)

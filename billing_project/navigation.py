@@ -51,6 +51,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "invoicing.stripepush": "sync_alt",
         "invoicing.stripecustomer": "credit_card",
         "invoicing.stripeevent": "webhook",
+        "invoicing.mirroredobject": "content_copy",
         "invoicing.exportrun": "upload_file",
     },
     "Access": {

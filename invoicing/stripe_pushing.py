@@ -17,6 +17,8 @@ from billing_project.locks import holding
 from invoicing import stripe_sync
 from invoicing.models import CreditNote, Invoice, Payment, Status, StripePush
 from invoicing.permissions import remember, require
+from invoicing.stripe_mirror import mirror_answer
+from invoicing.stripe_ranks import RANK
 from invoicing.stripe_sync import NotNowError, RefusedError
 
 if TYPE_CHECKING:
@@ -28,8 +30,6 @@ BY_HAND = Payment.objects.exclude(method=Payment.Method.STRIPE)
 BOUNCED = "This payment was taken back, and Stripe counts it still: collect it by hand."
 FIRST_WAIT = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(hours=6)
-# An invoice only ever moves up: events and answers may come in any order.
-RANK = {"": 0, "draft": 1, "open": 2, "uncollectible": 3, "paid": 4, "void": 4, "deleted": 4}
 
 
 @dataclass(slots=True)
@@ -117,8 +117,9 @@ def _push(push: StripePush, result: Pushed) -> None:
     push.attempts += 1
     # Before anything is sent: whoever comes after a kill here looks before making anything.
     push.save(update_fields=["attempts"])
+    told: dict[str, Any] = {}
     try:
-        _take(push)
+        _take(push, told.update)
     except NotNowError as error:
         wait = min(FIRST_WAIT * 2 ** min(push.attempts - 1, 10), LONGEST_WAIT)
         push.generation += error.answered
@@ -136,15 +137,23 @@ def _push(push: StripePush, result: Pushed) -> None:
         push.done_at, push.last_error, push.next_attempt_at = timezone.now(), "", None
         result.done += 1
     push.save(update_fields=["generation", "next_attempt_at", "last_error", "blocked", "done_at"])
+    mirror_answer(told)
 
 
 def _in_words(error: Exception) -> str:
     return str(error) if isinstance(error, RefusedError) else f"{type(error).__name__}: {error}"
 
 
-def _take(push: StripePush) -> None:
+def _take(push: StripePush, answered: Callable[[dict[str, Any]], None]) -> None:
+    """Take the step; the invoice as Stripe answered it goes to `answered`."""
+
+    def keep(told: dict[str, Any]) -> None:
+        seen(first.pk, told)
+        answered(told)
+
     if push.step == Step.INVOICE:
-        stripe_sync.push_invoice(push, lambda told: seen(push.pk, told))
+        first = push
+        stripe_sync.push_invoice(push, keep)
         return
     first = StripePush.objects.get(invoice=push.invoice_id, step=Step.INVOICE)
     if not first.stripe_id or first.stripe_status == "deleted":
@@ -158,9 +167,9 @@ def _take(push: StripePush) -> None:
             return  # it bounced before Stripe was told
         more = StripePush.objects.filter(invoice=push.invoice_id, step=Step.PAYMENT, done_at=None).exclude(pk=push.pk)
         save = partial(push.save, update_fields=["intent"])
-        seen(first.pk, stripe_sync.report_payment(push, first.stripe_id, save, last=not more.exists()))
+        keep(stripe_sync.report_payment(push, first.stripe_id, save, last=not more.exists()))
     elif push.step != Step.PAID or push.invoice.status == Status.PAID:
-        seen(first.pk, stripe_sync.end_invoice(push, first.stripe_id))
+        keep(stripe_sync.end_invoice(push, first.stripe_id))
 
 
 def seen(push: int, told: dict[str, Any]) -> StripePush:

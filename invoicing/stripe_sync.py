@@ -22,6 +22,7 @@ from contracts.models import Customer
 from contracts.period_text import period_text
 from invoicing.models import Invoice, InvoiceLine, Payment, Status, StripeCustomer, StripePush
 from invoicing.stripe_items import Charged, Item, from_minor, items, to_minor, total
+from invoicing.stripe_mirror import mirror_answer
 
 Told = dict[str, Any]
 KEY = "countinghouse_key"
@@ -353,13 +354,15 @@ def _customer(push: StripePush) -> StripeCustomer:
     with explained():
         if known.stripe_id:
             digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:16]
-            customers.update(known.stripe_id, params, {"idempotency_key": f"{known.key}:{digest}:{push.generation}"})
+            once: stripe.RequestOptions = {"idempotency_key": f"{known.key}:{digest}:{push.generation}"}
+            made = customers.update(known.stripe_id, params, once)
         else:
             StripeCustomer.objects.filter(pk=known.pk).update(tried=True)
             made = customers.create(params, {"idempotency_key": f"{known.key}:create:{push.generation}"})
             known.stripe_id = made.id
     known.pushed, known.tried = params, True
     known.save(update_fields=["stripe_id", "pushed", "tried"])
+    mirror_answer(made.to_dict())
     return known
 
 

@@ -20,6 +20,7 @@ from catalog.money import ZERO, add, subtract
 from invoicing.models import Invoice, Payment, StripeEvent, StripePush
 from invoicing.payments import Received, record_payment, record_refund
 from invoicing.stripe_items import from_minor
+from invoicing.stripe_mirror import mirror_event
 from invoicing.stripe_pushing import seen
 from invoicing.stripe_sync import KEY, BadSignatureError, NotNowError, RefusedError, event_of, invoices_paid_with
 
@@ -38,12 +39,13 @@ def stripe_webhook(request: HttpRequest) -> HttpResponse:
     if not settings.STRIPE_WEBHOOK_SECRET:
         return HttpResponse("Not connected to Stripe.", status=503, content_type="text/plain")
     try:
-        event = event_of(request.body, request.headers.get("Stripe-Signature", ""))
-        row = _row(event)
+        row = _row(event_of(request.body, request.headers.get("Stripe-Signature", "")))
     except (BadSignatureError, KeyError, TypeError) as error:
         return HttpResponse(f"This is no event signed by Stripe: {error}", status=400, content_type="text/plain")
     StripeEvent.objects.bulk_create([row], ignore_conflicts=True)
-    apply_event(StripeEvent.objects.values_list("pk", flat=True).get(stripe_id=row.stripe_id))
+    event = StripeEvent.objects.values_list("pk", flat=True).get(stripe_id=row.stripe_id)
+    apply_event(event)
+    mirror_event(event)
     return HttpResponse("Kept.", content_type="text/plain")
 
 

@@ -1,5 +1,25 @@
 """The pages of invoices and of what contracts bill: review queue, invoice, live draft, document."""
 
-from invoicing.admin import card_page, contract_page, exports, invoices, late_usage, records, stripe, telling
+from invoicing.admin import (
+    card_page,
+    contract_page,
+    exports,
+    invoices,
+    late_usage,
+    records,
+    stripe,
+    stripe_mirror,
+    telling,
+)
 
-__all__ = ["card_page", "contract_page", "exports", "invoices", "late_usage", "records", "stripe", "telling"]
+__all__ = [
+    "card_page",
+    "contract_page",
+    "exports",
+    "invoices",
+    "late_usage",
+    "records",
+    "stripe",
+    "stripe_mirror",
+    "telling",
+]

@@ -13,6 +13,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from billing_project.admin import ModelAdmin, ReadOnlyAdmin, button
+from invoicing.admin.stripe_mirror import page_of
 from invoicing.models import Invoice, Status, StripeCustomer, StripeEvent, StripePush
 from invoicing.stripe_pushing import retry
 from invoicing.stripe_sync import connected
@@ -43,6 +44,7 @@ def stripe_box(invoice: Invoice) -> dict[str, Any]:
     return {
         "connected": connected(),
         "first": first,
+        "copy": page_of(first.stripe_id) if first else "",
         "rows": [(row, state_of(row)) for row in rows],
         "warnings": warnings,
     }
@@ -81,7 +83,7 @@ class StripePushAdmin(ReadOnlyAdmin[StripePush]):
     ordering = ["-pk"]
     search_fields = ["invoice__number", "invoice__customer__name", "stripe_id", "last_error"]
     fields = [
-        "shown_invoice", "step", "credit_note", "state", "stripe_id", "stripe_status", "page", "attempts",
+        "shown_invoice", "step", "credit_note", "state", "stripe_id", "stripe_status", "page", "copy", "attempts",
         "next_attempt_at", "last_error", "warning", "created_at", "done_at",
     ]  # fmt: skip
     actions_detail = ["retry_one"]
@@ -107,6 +109,11 @@ class StripePushAdmin(ReadOnlyAdmin[StripePush]):
             return ""
         link = '<a class="text-link" href="{0}" target="_blank" rel="noopener">{0}</a>'
         return format_html(link, push.hosted_url)
+
+    @admin.display(description="As it is there")
+    def copy(self, push: StripePush) -> str:
+        page = page_of(push.stripe_id)
+        return format_html('<a class="text-link" href="{}">{}</a>', page, push.stripe_id) if page else ""
 
     def has_retry_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return cast("User", request.user).has_perm("invoicing.retry_stripe")

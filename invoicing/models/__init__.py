@@ -13,7 +13,7 @@ from invoicing.models.outbox import Delivery, DeliveryAttempt, InvoiceReminder, 
 from invoicing.models.payments import Payment
 from invoicing.models.recharges import Recharge
 from invoicing.models.steps import InvoiceStep
-from invoicing.models.stripe_pushes import StripeCustomer, StripeEvent, StripePush
+from invoicing.models.stripe_pushes import MirroredObject, StripeCustomer, StripeEvent, StripePush
 
 __all__ = [
     "FROZEN",
@@ -39,6 +39,7 @@ __all__ = [
     "JournalEntry",
     "JournalPosting",
     "LateUsage",
+    "MirroredObject",
     "NumberSeries",
     "OutgoingEvent",
     "Payment",

@@ -129,6 +129,7 @@ class StripeEvent(models.Model):
     received_at = models.DateTimeField(auto_now_add=True)
     applied_at = models.DateTimeField(null=True, blank=True)
     outcome = models.CharField(max_length=300, blank=True)
+    mirrored_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects: ClassVar[models.Manager["StripeEvent"]]
 
@@ -138,7 +139,28 @@ class StripeEvent(models.Model):
         verbose_name_plural = "events from Stripe"
         indexes = [
             models.Index(fields=["id"], condition=Q(applied_at__isnull=True), name="stripe_events_to_apply"),
+            models.Index(fields=["id"], condition=Q(mirrored_at__isnull=True), name="stripe_events_to_mirror"),
         ]
 
     def __str__(self) -> str:
         return f"{self.type} {self.stripe_id}"
+
+
+class MirroredObject(models.Model):
+    """An object of Stripe's that dj-stripe's tables hold a copy of. `error`: why the copy is not up to date."""
+
+    stripe_id = models.CharField("id in Stripe", max_length=255, unique=True)
+    kind = models.CharField(max_length=40)
+    as_of = models.DateTimeField("as of", help_text="When it stood so, by Stripe's clock.")
+    mirrored_at = models.DateTimeField("copied", auto_now=True)
+    error = models.TextField(blank=True)
+
+    objects: ClassVar[models.Manager["MirroredObject"]]
+
+    class Meta:
+        ordering = ["-pk"]
+        verbose_name = "object in Stripe"
+        verbose_name_plural = "objects in Stripe"
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.stripe_id}"

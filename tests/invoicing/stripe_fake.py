@@ -74,9 +74,15 @@ class Fake:
 
     def refund(self, payment: str, amount: int) -> None:
         charge = next((row for row in self.of("charge") if row["payment_intent"] == payment), None)
-        charge = charge or self._keep("ch", "charge", payment_intent=payment, amount_refunded=0)
+        charge = charge or self._charge(payment)
         charge["amount_refunded"] += amount
         self._tell("charge.refunded", charge)
+
+    def _charge(self, payment: str) -> Row:
+        part = next(row for row in self.of("invoice_payment") if row["payment"].get("payment_intent") == payment)
+        paid = self.objects[part["invoice"]]
+        told = {"amount": part["amount_paid"], "currency": paid["currency"], "customer": paid["customer"]}
+        return self._keep("ch", "charge", payment_intent=payment, amount_refunded=0, status="succeeded", **told)
 
     def fail_payment(self, invoice: str) -> None:
         self.objects[invoice]["attempt_count"] += 1

@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from billing_project.progress import progress
+from invoicing.stripe_mirror import mirror_waiting
 from invoicing.stripe_pushing import find_due, push_due
 from invoicing.stripe_sync import connected
 from invoicing.stripe_webhook import apply_waiting
@@ -24,6 +25,7 @@ class Command(BaseCommand):
         with progress("Pushing", due, unit="steps", stream=self.stderr) as advance:
             pushed = push_due(advance)
         waiting = apply_waiting(ask_stripe=True)
+        mirror_waiting()
         self.stdout.write(
             f"{pushed.done} steps done, {pushed.later} to be tried again later, {pushed.blocked} stopped: see "
             f"Exchanges with Stripe in the admin. {waiting} events from Stripe are waiting."
