@@ -95,16 +95,39 @@ def _filter(one: Mapping[str, Any], parameters: Parameters) -> Iterable[str]:
 
 def _text(path: str, parameters: Parameters) -> str:
     """A property as text; null where it is missing or JSON's null."""
+    return _as_text(_ways(path, parameters))
+
+
+def _as_text(ways: Sequence[tuple[str, str]]) -> str:
+    return _first([f"(e.properties {arrow}> {place})" for arrow, place in ways])
+
+
+def _as_json(ways: Sequence[tuple[str, str]]) -> str:
+    """JSON's null is no property where there are other ways to it."""
+    found = [f"(e.properties {arrow} {place})" for arrow, place in ways]
+    return found[0] if len(found) == 1 else _first([f"nullif({each}, 'null')" for each in found])
+
+
+def _first(found: Sequence[str]) -> str:
+    return found[0] if len(found) == 1 else f"coalesce({', '.join(found)})"
+
+
+def _ways(path: str, parameters: Parameters) -> list[tuple[str, str]]:
+    """The places a path may mean, each with the operator that goes there. `a.b.c` is c in b in a; failing that, what
+    follows some dot is one key with dots in it, as flattened objects and labels have them: `b.c` in a, or `a.b.c`.
+    """
     steps = path.split(".")
-    if len(steps) == 1:
-        return f"(e.properties ->> {parameters.add(path, 'text')})"
-    return f"(e.properties #>> {parameters.add(steps, 'text[]')})"
+    splits = [[*steps[:at], ".".join(steps[at:])] for at in range(len(steps) - 1, -1, -1)]
+    return [
+        ("#>", parameters.add(split, "text[]")) if len(split) > 1 else ("->", parameters.add(split[0], "text"))
+        for split in splits
+    ]
 
 
 def _number(path: str, parameters: Parameters) -> str:
     """A property as a number, as `meters.numbers` reads it; null for anything else: no value may stop the roller."""
-    text = _text(path, parameters)
-    found = text.replace("->>", "->").replace("#>>", "#>")
+    ways = _ways(path, parameters)
+    text, found = _as_text(ways), _as_json(ways)
     pattern = parameters.add(f"^({TEXT_PATTERN})$", "text")
     return (
         f"CASE jsonb_typeof({found}) WHEN 'number' THEN {found}::numeric WHEN 'string' THEN"

@@ -3,7 +3,6 @@
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -13,8 +12,10 @@ from django.utils import timezone
 
 from billing_project.fields import key_field
 from billing_project.history import tracked
+from meters.source_faults import faults_of
+from meters.sources.cells import TextShape
 from meters.sources.mapping import ColumnMapping
-from meters.sources.times import Clock, known_format
+from meters.sources.times import Clock
 
 
 class FileFormat(models.TextChoices):
@@ -63,6 +64,11 @@ class EventSource(models.Model):
         help_text="iso: 2026-01-31T23:59:59Z. s, ms, us or ns: seconds, milli-, micro- or nanoseconds since 1970. "
         "Otherwise a pattern: %m/%d/%Y %H:%M:%S for 01/31/2026 23:59:59, a fraction as .%f, an offset as %z.",
     )
+    time_origin = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text="What s, ms, us or ns count from, in a trace that begins at 0: 2024-05-10T00:00:00Z. [1970]",
+    )
     timezone = models.CharField(
         "time zone", max_length=64, default="UTC", help_text="Of times that are written without an offset."
     )
@@ -98,6 +104,40 @@ class EventSource(models.Model):
     properties = models.JSONField(
         "fixed properties", default=dict, blank=True, help_text='The same for every event: {"region": "eu"}.'
     )
+    joined_columns = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='Columns made of several, with spaces between: {"at": ["Date", "Time"]}. Name them as the time, the '
+        "id or the customer; otherwise they are properties.",
+    )
+    folder_columns = models.BooleanField(
+        "columns from folders",
+        default=False,
+        help_text="Folders called name=value, as Hive writes them, are columns: org=acme/day=2026-01-05/part.parquet.",
+    )
+    empty_cells = ArrayField(
+        models.CharField(max_length=100),
+        default=list,
+        blank=True,
+        help_text="What stands for nothing, such as NULL; separated by commas.",
+    )
+    separator = models.CharField(
+        max_length=3, blank=True, help_text="Between cells. Empty: the one of , ; | tab that the header uses most."
+    )
+    column_names = ArrayField(
+        models.CharField(max_length=256),
+        default=list,
+        blank=True,
+        help_text="The names of all columns, separated by commas, of files that begin without a line of names.",
+    )
+    skipped_lines = models.PositiveIntegerField(
+        "lines to skip", default=0, help_text="Before the line of column names."
+    )
+    encoding = models.CharField(max_length=40, default="utf-8", help_text="Such as cp1252; for JSON Lines too.")
+    decimal_sign = models.CharField(max_length=1, default=".", help_text="Of numbers: a point or a comma.")
+    thousands_sign = models.CharField(
+        max_length=1, blank=True, help_text="Between the thousands of numbers, if there is one."
+    )
     every_minutes = models.PositiveIntegerField(
         "every … minutes",
         null=True,
@@ -118,30 +158,7 @@ class EventSource(models.Model):
         return self.name or self.key
 
     def clean(self) -> None:
-        problems: dict[str, str] = {}
-        if self.every_minutes == 0:
-            problems["every_minutes"] = "Give at least 1 minute, or leave it empty."
-        if not isinstance(self.properties, dict) or not all(
-            type(value) in {str, int} for value in self.properties.values()
-        ):
-            problems["properties"] = 'Give names and values: {"region": "eu", "weight": 3}.'
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            problems["timezone"] = "There is no such time zone: give one like Europe/Berlin."
-        try:
-            known_format(self.time_format)
-        except ValueError as error:
-            problems["time_format"] = str(error)
-        for one, other in (
-            ("event_type", "type_column"),
-            ("customer", "customer_column"),
-            ("source_name", "source_column"),
-        ):
-            if getattr(self, one) and getattr(self, other):
-                problems[other] = "Give one value for all events or a column, not both."
-        if self.id_from_row and self.id_column:
-            problems["id_column"] = "Ids come from a column or from rows, not both."
+        problems = faults_of(self)
         if not is_allowed(self.place):
             problems["place"] = (
                 "Folders on the server must lie below one of these: "
@@ -167,6 +184,13 @@ class EventSource(models.Model):
             properties=tuple((key, str(value)) for key, value in sorted(self.properties.items())),
             skip=tuple(self.skipped_columns),
             text=tuple(self.text_columns),
+            origin=self.time_origin,
+            join=tuple((name, tuple(parts)) for name, parts in sorted(self.joined_columns.items())),
+            folders=self.folder_columns,
+            empty=tuple(self.empty_cells),
+            decimal=self.decimal_sign,
+            thousands=self.thousands_sign,
+            shape=TextShape(self.separator, tuple(self.column_names), self.skipped_lines, self.encoding),
         )
 
     def schedule(self) -> None:

@@ -82,6 +82,7 @@ class EventSourceForm(forms.ModelForm[EventSource]):
             "time_format": SuggestingInput(lambda: [*Clock, "%m/%d/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S"]),
             "timezone": timezone_input(),
             "properties": UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+            "joined_columns": UnfoldAdminTextareaWidget(attrs={"rows": 2}),
         }
 
 
@@ -105,11 +106,22 @@ class EventSourceAdmin(ModelAdmin[EventSource]):
                     ("event_type", "type_column"),
                     ("customer_column", "customer"),
                     ("time_column", "timezone"),
-                    "time_format",
+                    ("time_format", "time_origin"),
                     ("id_column", "id_from_row"),
                     ("source_name", "source_column"),
                     ("skipped_columns", "text_columns"),
-                    "properties",
+                    ("joined_columns", "properties"),
+                    ("folder_columns", "empty_cells"),
+                ],
+            },
+        ),
+        (
+            "How a CSV file is written",
+            {
+                "fields": [
+                    ("separator", "encoding"),
+                    ("column_names", "skipped_lines"),
+                    ("decimal_sign", "thousands_sign"),
                 ],
             },
         ),

@@ -183,7 +183,9 @@ class EventEntry(Document, frozen=True, kw_only=True):
 
 
 class EventFileEntry(Document, frozen=True, kw_only=True):
-    """A file of events. `id`, `time` and `customer` name columns, found by their usual names if left out."""
+    """A file of events, or a folder of them. `id`, `time` and `customer` name columns, found by their usual names if
+    left out. What each field does is said of the option of the same name by `manage.py import_events --help`.
+    """
 
     path: str
     type: str = ""
@@ -191,14 +193,26 @@ class EventFileEntry(Document, frozen=True, kw_only=True):
     id: str = ""
     id_from_row: bool = False
     time: str = ""
-    time_format: Literal["iso", "s", "ms", "us", "ns"] = "iso"
+    time_format: str = "iso"
+    time_origin: str = ""
     timezone: str = "UTC"
     customer: str = ""
     for_customer: str = ""
     source: str = ""
+    source_column: str = ""
     properties: dict[str, str] = {}
     skip: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
+    join: dict[str, tuple[str, ...]] = {}
+    folder_columns: bool = False
+    empty: tuple[str, ...] = ()
+    separator: str = ""
+    columns: tuple[str, ...] = ()
+    skip_lines: int = 0
+    encoding: str = "utf-8"
+    decimal: str = "."
+    thousands: str = ""
+    bad_rows: Literal["refuse", "leave_out"] = "refuse"
     format: Literal["auto", "csv", "jsonl", "parquet"] = "auto"
 
 

@@ -9,6 +9,7 @@ from typing import IO
 from billing_project.errors import RuleError
 
 MAX_LINE = 1024 * 1024
+ASCII = bytes(range(128))
 BROKEN_GZIP = (EOFError, zlib.error, BadGzipFile)
 
 
@@ -19,8 +20,9 @@ class UnreadableError(RuleError):
 class Lines(Iterator[str]):
     """Lines with their ends. `taken` are those since `begin`, with what each took of the file."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], encoding: str = "utf-8") -> None:
         self._stream = stream
+        self._encoding = encoding
         self._returned: deque[tuple[bytes, int]] = deque()
         self.offset = 0
         self.number = 0
@@ -49,7 +51,7 @@ class Lines(Iterator[str]):
 
     def text(self) -> str:
         """The lines since `begin`, as far as they can be read."""
-        return b"".join(raw for raw, _ in self.taken).decode(errors="backslashreplace").rstrip("\r\n")
+        return b"".join(raw for raw, _ in self.taken).decode(self._encoding, errors="backslashreplace").rstrip("\r\n")
 
     def __next__(self) -> str:
         raw, size = self._returned.popleft() if self._returned else self._read()
@@ -63,10 +65,13 @@ class Lines(Iterator[str]):
         self.offset += size
         self.number += 1
         try:
-            return raw.decode()
+            return raw.decode(self._encoding)
         except UnicodeDecodeError as error:
-            self.problem = self.problem or f"The text is not UTF-8 (at byte {error.start} of the line)."
-            return raw.decode(errors="backslashreplace")
+            self.problem = self.problem or (
+                f"The text is not {self._encoding.upper()} (at byte {error.start} of the line): save it as UTF-8, or "
+                "name what it is with --encoding."
+            )
+            return raw.decode(self._encoding, errors="backslashreplace")
 
     def _read(self) -> tuple[bytes, int]:
         try:
@@ -86,6 +91,16 @@ def _without_mark(raw: bytes) -> bytes:
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UnreadableError("The file is UTF-16: save it as UTF-8.", code="not_utf8")
     return raw.removeprefix(b"\xef\xbb\xbf")
+
+
+def known_encoding(name: str) -> str:
+    """One in which lines end as in ASCII. Raises UnreadableError."""
+    try:
+        if ASCII.decode(name) == ASCII.decode("ascii"):
+            return name
+    except (LookupError, ValueError):
+        pass
+    raise UnreadableError(f'The encoding "{name}" cannot be read: give one like utf-8 or cp1252.', code="encoding")
 
 
 def broken_gzip(error: Exception) -> UnreadableError:

@@ -1,13 +1,11 @@
 """Which column of a file is what: from a row to a usage event. Pure.
 
-A cell of a text file becomes a number when it is a whole number or a plain decimal, digit for digit; anything else
-stays text. An empty cell is left out.
+An empty cell is left out.
 """
 
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -17,8 +15,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from meters.events import EARLIEST, MAX_ID, MAX_SOURCE, Event, make_event
 from meters.exact_json import MAX_KEY_LENGTH, RefusedError, encode
-from meters.numbers import MAX_LENGTH
-from meters.sources.times import Clock, read_time
+from meters.sources.cells import TextShape, ToValue, in_folders, joined, number_or_text, number_reader
+from meters.sources.times import EPOCH, Clock, read_origin, read_time
 
 # Looked for, in this order, where the mapping does not say.
 USUAL = {
@@ -33,12 +31,8 @@ REMEDIES = {
     "customer": "the customer (name its column with --customer, or give one key with --for-customer)",
     "type": "the event type (give it with --type, or name its column with --type-column)",
 }
-NUMERIC = frozenset("-0123456789")
 MAX_FILE_NAME = 200
 NESTED = ("properties", "data")
-
-_whole = re.compile(r"-?[0-9]+")
-_decimal = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+")
 
 
 class MappingError(ValueError):
@@ -50,6 +44,8 @@ class ColumnMapping:
     """Names of columns. What is empty is looked for under its usual names; every other column is a property.
 
     Where cells may hold objects, a dotted path such as `user.id` names what lies in one; the column stays a property.
+    `join` makes columns out of several, `folders` out of folders called `name=value`; cells that hold one of `empty`
+    are. `origin` is the instant that times count from, 1970 if there is none.
     """
 
     type: str = ""
@@ -66,23 +62,32 @@ class ColumnMapping:
     properties: tuple[tuple[str, str], ...] = ()
     skip: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
+    origin: str = ""
+    join: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    folders: bool = False
+    empty: tuple[str, ...] = ()
+    decimal: str = "."
+    thousands: str = ""
+    shape: TextShape = field(default_factory=TextShape)
 
     def bind(
         self,
         columns: Sequence[str],
         *,
-        name: str = "",
+        path: str = "",
         from_text: bool = False,
         flat: bool = False,
         ragged: bool = False,
         placed: bool = False,
     ) -> "Bound":
-        """For a file with these columns; `ragged`: a row may lack some. `name` begins the ids made from rows; `placed`:
-        no two things have it, so a row's place in it is enough.
+        """For a file with these columns; `ragged`: a row may lack some. The name at the end of `path` begins the ids
+        made from rows; `placed`: no two things have that path, so a row's place in it is enough.
 
         Raises MappingError.
         """
         self._check_named(columns)
+        around = in_folders(path, columns) if self.folders else {}
+        columns = self._with_joined([*columns, *around], nested=not flat and not from_text, ragged=ragged)
         self._check_present(columns, set() if ragged else {*self.skip, *self.text}, nested=not flat and not from_text)
         fixed = {"id": self.id_from_row, "time": False, "customer": self.for_customer, "type": self.type}
         given = {"id": self.id, "time": self.time, "customer": self.customer, "type": self.type_column}
@@ -93,17 +98,53 @@ class ColumnMapping:
         missing = [REMEDIES[what] for what, column in chosen.items() if not column and not fixed[what]]
         if missing:
             raise MappingError(f"No column was found for {'; '.join(missing)}. The columns are {_quoted(columns)}.")
+        zone = self._zone()
         try:
-            zone = ZoneInfo(self.timezone)
+            origin, to_value = read_origin(self.origin, self.clock, zone), number_reader(self.decimal, self.thousands)
+        except ValueError as error:
+            raise MappingError(str(error)) from None
+        return Bound(
+            self,
+            **chosen,
+            zone=zone,
+            origin=origin,
+            name=path if placed else path.rpartition("/")[2],
+            from_text=from_text,
+            flat=flat,
+            placed=placed,
+            taken=frozenset([*chosen.values(), self.source_column, *self.skip]),
+            around=around,
+            completed=bool(around or self.join or self.empty),
+            to_value=to_value,
+        )
+
+    def _zone(self) -> ZoneInfo:
+        try:
+            return ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError):
             raise MappingError(f'"{self.timezone}" is no time zone: give one like Europe/Berlin.') from None
-        taken = frozenset([*chosen.values(), self.source_column, *self.skip])
-        return Bound(self, **chosen, zone=zone, name=name, from_text=from_text, flat=flat, placed=placed, taken=taken)
+
+    def _with_joined(self, columns: Sequence[str], *, nested: bool, ragged: bool) -> list[str]:
+        known = [*columns]
+        for name, parts in self.join:
+            if name in columns:
+                raise MappingError(f'"{name}" is a column of the file: give the joined one another name.')
+            absent = [part for part in parts if part not in columns and not (nested and "." in part)]
+            if absent and not ragged:
+                raise MappingError(
+                    f'{_quoted(absent)}, of the joined column "{name}", is missing from the file. '
+                    f"The columns are {_quoted(columns)}."
+                )
+            known.append(name)
+        return known
 
     def _check_named(self, columns: Sequence[str]) -> None:
         doubled = sorted(column for column, times in Counter(columns).items() if times > 1)
         if doubled:
-            raise MappingError(f"{_quoted(doubled)} is the name of more than one column: rename them.")
+            raise MappingError(
+                f"{_quoted(doubled)} is the name of more than one column: rename them, or name all columns "
+                "with --columns and leave out the header with --skip-lines 1."
+            )
         unnamed = [str(place) for place, column in enumerate(columns, 1) if not column and "" not in self.skip]
         if unnamed:
             raise MappingError(f"Column {', '.join(unnamed)} has no name: give it one, or leave it out with --skip ''.")
@@ -141,12 +182,16 @@ class Bound:
     flat: bool
     placed: bool
     taken: frozenset[str]
+    origin: datetime = EPOCH
+    around: Mapping[str, str] = field(default_factory=dict)
+    completed: bool = False
+    to_value: ToValue = number_or_text
 
     def event(self, cells: Mapping[str, Any], line: int, latest: datetime) -> Event:
         """Raises RefusedError."""
         given = self.attributes(cells, line)
         try:
-            given["time"] = read_time(given["time"], self.mapping.clock, self.zone)
+            given["time"] = read_time(given["time"], self.mapping.clock, self.zone, self.origin)
         except ValueError as error:
             raise RefusedError(self.time, "invalid_time", str(error)) from None
         return (self.flat and _quick(given, latest)) or make_event(given, latest=latest)
@@ -154,16 +199,27 @@ class Bound:
     def attributes(self, cells: Mapping[str, Any], line: int) -> dict[str, Any]:
         """The event's attributes as the row gives them, not checked yet."""
         mapping = self.mapping
+        row = cells
+        if self.completed:
+            row = {**cells, **self.around}
+            cells = self._complete(row)
         cell = cells.get if self.flat or self.from_text else partial(_within, cells)
         source = cell(mapping.source_column) if mapping.source_column else mapping.source
         return {
-            "id": self._id_of_row(cells, line) if mapping.id_from_row else _name(cell(self.id)),
+            "id": self._id_of_row(row, line) if mapping.id_from_row else _name(cell(self.id)),
             "time": cell(self.time),
             "customer": mapping.for_customer or _name(cell(self.customer)),
             "type": mapping.type or _name(cell(self.type)),
             "source": _name(source) or "",
             "properties": self._properties(cells),
         }
+
+    def _complete(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Without what counts as empty, and with the columns made of others."""
+        cells = {key: cell for key, cell in row.items() if not (isinstance(cell, str) and cell in self.mapping.empty)}
+        for name, parts in self.mapping.join:
+            cells[name] = joined([_within(cells, part) for part in parts])
+        return cells
 
     def _id_of_row(self, cells: Mapping[str, Any], line: int) -> str:
         """Files of one name in many folders are common: what the row holds tells their rows apart."""
@@ -177,22 +233,15 @@ class Bound:
         rest = {key: cell for key, cell in cells.items() if key not in taken and cell is not None and cell != ""}
         as_text = {key: str(rest[key]) for key in mapping.text if key in rest} if mapping.text else {}
         if self.from_text:
-            rest = {key: number_or_text(cell) for key, cell in rest.items()}
+            to_value = self.to_value
+            rest = {key: to_value(cell) for key, cell in rest.items()}
         elif len(rest) == 1:
             ((key, inner),) = rest.items()
             rest = inner if key in NESTED and isinstance(inner, dict) else rest
-        if not (as_text or mapping.properties):
+        if not (as_text or mapping.properties or self.around):
             return rest
-        return {**rest, **as_text, **{key: number_or_text(value) for key, value in mapping.properties}}
-
-
-def number_or_text(cell: str) -> int | Decimal | str:
-    """Never through a binary float."""
-    if cell[:1] not in NUMERIC or len(cell) > MAX_LENGTH:
-        return cell
-    if _whole.fullmatch(cell):
-        return int(cell)
-    return Decimal(cell) if _decimal.fullmatch(cell) else cell
+        around = {key: number_or_text(value) for key, value in self.around.items() if key in rest}
+        return {**rest, **around, **as_text, **{key: number_or_text(value) for key, value in mapping.properties}}
 
 
 def _within(cells: Mapping[str, Any], path: str) -> Any:

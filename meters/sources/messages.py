@@ -61,8 +61,8 @@ def _map(message: Message, body: str, mapping: ColumnMapping, now: datetime) -> 
 
 
 @lru_cache(maxsize=256)
-def _bound(mapping: ColumnMapping, columns: tuple[str, ...], name: str) -> Bound:
-    return mapping.bind(columns, name=name, ragged=True, placed=True)
+def _bound(mapping: ColumnMapping, columns: tuple[str, ...], path: str) -> Bound:
+    return mapping.bind(columns, path=path, ragged=True, placed=True)
 
 
 def _attributes(headers: tuple[tuple[str, bytes], ...]) -> Mapping[str, str]:

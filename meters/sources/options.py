@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
+from meters.sources.cells import TextShape
 from meters.sources.mapping import ColumnMapping
 from meters.sources.times import Clock, known_format
 
@@ -31,6 +32,12 @@ def add_mapping_options(parser: ArgumentParser) -> None:
         help="iso: a date and time; s, ms, us or ns: what is counted since 1970; or a pattern such as "
         "'%%m/%%d/%%Y %%H:%%M:%%S'. [iso]",
     )
+    group.add_argument(
+        "--time-origin",
+        default="",
+        metavar="TIME",
+        help="What s, ms, us or ns count from, in a trace that begins at 0: 2024-05-10T00:00:00Z. [1970]",
+    )
     group.add_argument("--timezone", default="UTC", metavar="ZONE", help="Of times without an offset. [UTC]")
     group.add_argument(
         "--customer",
@@ -50,6 +57,20 @@ def add_mapping_options(parser: ArgumentParser) -> None:
         "--skip", action="extend", nargs="+", default=[], metavar="COLUMN", help="Columns that are no property."
     )
     group.add_argument(
+        "--join",
+        action="append",
+        default=[],
+        type=join_of,
+        metavar="NAME=COLUMN,COLUMN",
+        help="A column made of several, with spaces between; to be named as the time, the id or the customer.",
+    )
+    group.add_argument(
+        "--folder-columns", action="store_true", help="Folders called name=value, as Hive writes them, are columns."
+    )
+    group.add_argument(
+        "--empty", action="extend", nargs="+", default=[], metavar="TEXT", help="What stands for nothing, such as NULL."
+    )
+    group.add_argument(
         "--text",
         action="extend",
         nargs="+",
@@ -57,6 +78,17 @@ def add_mapping_options(parser: ArgumentParser) -> None:
         metavar="COLUMN",
         help="Columns that stay text though they look like numbers (leading zeros).",
     )
+    text = parser.add_argument_group("text", "How CSV is written; --encoding holds for JSON Lines too.")
+    text.add_argument(
+        "--separator", default="", metavar="SIGN", help="[the sign of , ; tab | that the header uses most]"
+    )
+    text.add_argument(
+        "--columns", nargs="+", default=[], metavar="NAME", help="The names of all columns, of files without a header."
+    )
+    text.add_argument("--skip-lines", type=int, default=0, metavar="N", help="Lines before the header, or the rows.")
+    text.add_argument("--encoding", default="utf-8", help="Such as cp1252. [utf-8]")
+    text.add_argument("--decimal", default=".", metavar="SIGN", help="Of numbers: . or a comma. [.]")
+    text.add_argument("--thousands", default="", metavar="SIGN", help="Between the thousands of numbers. [none]")
 
 
 def mapping_of(options: dict[str, Any]) -> ColumnMapping:
@@ -75,6 +107,18 @@ def mapping_of(options: dict[str, Any]) -> ColumnMapping:
         properties=tuple(options["property"]),
         skip=tuple(options["skip"]),
         text=tuple(options["text"]),
+        origin=options["time_origin"],
+        join=tuple(options["join"]),
+        folders=options["folder_columns"],
+        empty=tuple(options["empty"]),
+        decimal=options["decimal"],
+        thousands=options["thousands"],
+        shape=TextShape(
+            separator=options["separator"],
+            columns=tuple(options["columns"]),
+            skip_lines=options["skip_lines"],
+            encoding=options["encoding"],
+        ),
     )
 
 
@@ -90,3 +134,11 @@ def pair(text: str) -> tuple[str, str]:
     if not name or not sign:
         raise ArgumentTypeError(f'"{text}" is not NAME=VALUE.')
     return name, value
+
+
+def join_of(text: str) -> tuple[str, tuple[str, ...]]:
+    name, _, columns = text.partition("=")
+    parts = tuple(filter(None, columns.split(",")))
+    if not name or not parts:
+        raise ArgumentTypeError(f'"{text}" is not NAME=COLUMN,COLUMN.')
+    return name, parts

@@ -73,11 +73,36 @@ class ParquetRows:
             zone = UTC if kind.tz else None
             ticks = column.view(arrow.int64()).to_pylist()
             return [None if tick is None else _moment(tick, kind.unit, zone) for tick in ticks]
-        if types.is_temporal(kind):
-            texts = column.cast(arrow.string()).to_pylist() if not types.is_duration(kind) else column.to_pylist()
+        if types.is_temporal(kind) and not types.is_duration(kind):
+            texts = column.cast(arrow.string()).to_pylist()
             return [None if text is None else str(text).replace(" ", "T", 1) for text in texts]
+        coarser = to_microseconds(arrow, kind)
+        if coarser != kind:
+            column, kind = column.cast(coarser, safe=False), coarser
         convert = converter(types, kind)
         return [None if value is None else convert(value) for value in column.to_pylist()]
+
+
+def to_microseconds(arrow: Any, kind: Any) -> Any:
+    """The type with its nanoseconds, wherever they lie in it, as microseconds: Python's times hold no finer ones."""
+    types = arrow.types
+
+    def again(inner: Any) -> Any:
+        return to_microseconds(arrow, inner)
+
+    if types.is_timestamp(kind) and kind.unit == "ns":
+        return arrow.timestamp("us", kind.tz)
+    if types.is_duration(kind) and kind.unit == "ns":
+        return arrow.duration("us")
+    if types.is_struct(kind):
+        return arrow.struct([field.with_type(again(field.type)) for field in kind])
+    if types.is_map(kind):
+        return arrow.map_(kind.key_type, kind.item_field.with_type(again(kind.item_type)))
+    if types.is_list(kind):
+        return arrow.list_(kind.value_field.with_type(again(kind.value_type)))
+    if types.is_large_list(kind):
+        return arrow.large_list(kind.value_field.with_type(again(kind.value_type)))
+    return kind
 
 
 def converter(types: Any, kind: Any) -> Convert:

@@ -13,6 +13,7 @@ from typing import IO, Any, cast
 
 from meters.events import AHEAD, MAX_EVENTS, Event, Rejection, decode
 from meters.exact_json import MalformedError, RefusedError, check, encode
+from meters.sources.cells import TextShape
 from meters.sources.lines import BROKEN_GZIP, UnreadableError, broken_gzip
 from meters.sources.mapping import Bound, ColumnMapping, MappingError
 from meters.sources.parquet import ParquetRows
@@ -52,7 +53,7 @@ class EventReader:
 
     def __init__(self, stream: IO[bytes], file_format: str, mapping: ColumnMapping, path: str) -> None:
         self.path = path
-        self.rows = _open_rows(_unpacked(stream, file_format), file_format)
+        self.rows = _open_rows(_unpacked(stream, file_format), file_format, mapping.shape)
         self.bound: Bound | None = None
         rows = self.rows
         if isinstance(rows, JsonRows) and (not rows.columns or (mapping == ColumnMapping() and is_event(rows.first))):
@@ -60,7 +61,7 @@ class EventReader:
         try:
             self.bound = mapping.bind(
                 rows.columns,
-                name=PurePosixPath(path).name,
+                path=path,
                 from_text=rows.from_text,
                 flat=rows.flat,
                 ragged=rows.ragged,
@@ -143,10 +144,10 @@ def is_event(row: dict[str, Any]) -> bool:
     return {"id", "type", "time"} <= row.keys() and (nested or "specversion" in row)
 
 
-def _open_rows(stream: IO[bytes], file_format: str) -> Rows:
+def _open_rows(stream: IO[bytes], file_format: str, shape: TextShape) -> Rows:
     if file_format == "parquet":
         return ParquetRows(stream)
-    return JsonRows(stream) if file_format == "jsonl" else CsvRows(stream)
+    return JsonRows(stream, shape) if file_format == "jsonl" else CsvRows(stream, shape)
 
 
 def _unpacked(stream: IO[bytes], file_format: str) -> IO[bytes]:

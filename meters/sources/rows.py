@@ -1,15 +1,21 @@
 """Rows of CSV and JSON Lines, each with its line. A broken row has a problem; the next one is read all the same."""
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Any, NamedTuple, Protocol, cast
 
 from meters.exact_json import MalformedError, split
-from meters.sources.lines import Lines, UnreadableError
+from meters.sources.cells import TextShape
+from meters.sources.lines import Lines, UnreadableError, known_encoding
 
 FIRST_LINES = 100
+SEPARATORS = ",;\t|"
+USUAL = TextShape()
+
+_quoted = re.compile(r'"[^"]*"')
 
 
 class Row(NamedTuple):
@@ -47,28 +53,42 @@ class Rows(Protocol):
 
 
 class CsvRows:
-    """Comma-separated by default; a header without commas may use semicolons, tabs or bars."""
+    """Separated by what the line of column names uses most: commas, semicolons, tabs or bars."""
 
     from_text = True
     flat = True
     ragged = False
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._lines = Lines(stream)
-        header = next(self._lines, "")
-        if not header.strip():
-            raise UnreadableError("The file is empty: a CSV file begins with a line of column names.", code="empty")
-        if "\r" in header.rstrip("\r\n"):
+    def __init__(self, stream: IO[bytes], shape: TextShape = USUAL) -> None:
+        self._lines = Lines(stream, known_encoding(shape.encoding))
+        for _ in range(shape.skip_lines):
+            next(self._lines, "")
+        self._lines.begin()
+        start = self.mark()
+        first = next(self._lines, "")
+        self._check_first(first, "" if shape.columns else "a CSV file begins with a line of column names")
+        separator = shape.separator or _separator(first)
+        self._dialect = dialect(separator, spaced=_is_spaced(first, separator))
+        self._lines.seek(start.offset, start.line)
+        self.columns = list(shape.columns) or self._header()
+        self._start = self.mark()
+
+    def _check_first(self, first: str, expected: str) -> None:
+        if not first.strip() and expected:
+            raise UnreadableError(f"The file is empty: {expected}.", code="empty")
+        if "\r" in first.rstrip("\r\n"):
             raise UnreadableError("The lines end in CR alone: save the file with LF or CR LF.", code="line_ends")
-        if self._lines.problem:
+        if self._lines.problem and expected:
             raise UnreadableError(f"In the line of column names: {self._lines.problem}", code="broken_header")
-        self._delimiter = next((sign for sign in ",;\t|" if sign in header), ",")
-        self._lines.seek(0, 0)
+
+    def _header(self) -> list[str]:
         try:
-            self.columns = next(csv.reader(self._lines, delimiter=self._delimiter, strict=True))
+            return [name.strip() for name in next(self._reader())]
         except csv.Error as error:
             raise UnreadableError(f"The line of column names is broken: {error}.", code="broken_header") from None
-        self._start = self.mark()
+
+    def _reader(self) -> Any:
+        return csv.reader(self._lines, self._dialect)
 
     def seek(self, mark: Mark) -> None:
         mark = mark if mark.offset else self._start
@@ -79,7 +99,7 @@ class CsvRows:
 
     def __iter__(self) -> Iterator[Row]:
         lines, columns = self._lines, self.columns
-        reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+        reader = self._reader()
         while True:
             lines.begin()
             line = lines.number + 1
@@ -90,7 +110,7 @@ class CsvRows:
             except csv.Error as error:
                 # A quotation mark out of place swallows the lines after it: only the first one is given up.
                 lines.put_back()
-                reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+                reader = self._reader()
                 yield Row(line, {}, f"The row is broken: {error}.", "malformed_row", lines.text())
                 continue
             if lines.problem:
@@ -102,6 +122,26 @@ class CsvRows:
                 yield Row(line, {}, wrong, "wrong_number_of_cells", lines.text())
 
 
+def dialect(separator: str, *, spaced: bool) -> type[csv.Dialect]:
+    """`spaced`: a space follows each separator and is none of the cell. Raises UnreadableError."""
+    separator = {"tab": "\t", "\\t": "\t"}.get(separator, separator)
+    if len(separator) != 1 or separator in '"\r\n':
+        raise UnreadableError(f'"{separator}" is no separator: give one character, or tab.', code="separator")
+    # Dialects are classes.
+    given = {"delimiter": separator, "skipinitialspace": spaced, "strict": True}
+    return type("Written", (csv.excel,), given)
+
+
+def _separator(header: str) -> str:
+    bare = _quoted.sub("", header)
+    return max(SEPARATORS, key=lambda sign: (bare.count(sign), -SEPARATORS.index(sign)))
+
+
+def _is_spaced(header: str, separator: str) -> bool:
+    bare = _quoted.sub("", header)
+    return separator != " " and 0 < bare.count(separator) == bare.count(f"{separator} ")
+
+
 class JsonRows:
     """One JSON object a line, read exactly. Numbers are Decimals."""
 
@@ -109,8 +149,8 @@ class JsonRows:
     flat = False
     ragged = True
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._lines = Lines(stream)
+    def __init__(self, stream: IO[bytes], shape: TextShape = USUAL) -> None:
+        self._lines = Lines(stream, known_encoding(shape.encoding))
         objects = self._first_objects()
         self.first: dict[str, Any] = objects[0] if objects else {}
         self.columns = list(dict.fromkeys(key for each in objects for key in each))

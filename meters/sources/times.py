@@ -54,8 +54,18 @@ def _tells_the_date(pattern: str) -> bool:
     return read.date() == _sample.date() and "%Z" not in pattern
 
 
-def read_time(given: object, clock: str, zone: ZoneInfo) -> datetime:
-    """An instant, to the microsecond; one without an offset is local to the zone. `clock` as `known_format` has it.
+def read_origin(text: str, clock: str, zone: ZoneInfo) -> datetime:
+    """The instant from which a trace counts its times. Raises ValueError."""
+    if not text:
+        return EPOCH
+    if clock not in _microseconds:
+        raise ValueError("A time origin is for times that count something: give their format too, as s, ms, us or ns.")
+    return read_time(text, Clock.ISO, zone).astimezone(UTC)  # the time that has passed, not what a clock shows
+
+
+def read_time(given: object, clock: str, zone: ZoneInfo, origin: datetime = EPOCH) -> datetime:
+    """An instant, to the microsecond; one without an offset is local to the zone. `clock` as `known_format` has it;
+    what counts something counts from `origin`.
 
     Raises ValueError.
     """
@@ -68,7 +78,7 @@ def read_time(given: object, clock: str, zone: ZoneInfo) -> datetime:
     elif clock == Clock.ISO:
         moment = _read_text(given)
     elif clock in _microseconds:
-        moment = _since_1970(given, Clock(clock))
+        moment = _since(origin, given, Clock(clock))
     else:
         moment = _by_pattern(str(given), clock)
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)
@@ -76,7 +86,10 @@ def read_time(given: object, clock: str, zone: ZoneInfo) -> datetime:
 
 def _read_text(given: object) -> datetime:
     if not isinstance(given, str) or _looks_like_a_number.fullmatch(given):
-        raise ValueError(f"The time {given} is a number: say what it counts with --time-format s, ms, us or ns.")
+        raise ValueError(
+            f"The time {given} is a number: say with --time-format what it counts (s, ms, us or ns), and with "
+            "--time-origin from when, if not from 1970."
+        )
     text = given.strip().removesuffix(" UTC")
     try:
         moment = msgspec.convert(text, datetime)
@@ -106,9 +119,10 @@ def _by_pattern(given: str, pattern: str) -> datetime:
         raise ValueError(f'The time "{given[:64]}" is not written like {pattern}.') from None
 
 
-def _since_1970(given: object, clock: Clock) -> datetime:
+def _since(origin: datetime, given: object, clock: Clock) -> datetime:
     try:
         number = Decimal(str(given)) * _microseconds[clock]
-        return EPOCH + timedelta(microseconds=int(number.quantize(Decimal(1), ROUND_HALF_UP)))
+        return origin + timedelta(microseconds=int(number.quantize(Decimal(1), ROUND_HALF_UP)))
     except (InvalidOperation, OverflowError, ValueError):
-        raise ValueError(f'The time "{str(given)[:64]}" is not a number of {clock.value} since 1970.') from None
+        since = "1970" if origin == EPOCH else origin.isoformat()
+        raise ValueError(f'The time "{str(given)[:64]}" is not a number of {clock.value} since {since}.') from None

@@ -109,7 +109,17 @@ def _holds(rule: str, wanted: Any, found: str | None, held: Decimal | None) -> b
 
 
 def at(properties: Any, path: str) -> Any:
-    for step in path.split("."):
+    """What lies under each step of the path; failing that under its last steps taken as one key, ever more of them."""
+    steps = path.split(".")
+    for start in range(len(steps) - 1, -1, -1):
+        found = under([*steps[:start], ".".join(steps[start:])], properties)
+        if found is not None:
+            return found
+    return None
+
+
+def under(steps: Sequence[str], properties: Any) -> Any:
+    for step in steps:
         if not isinstance(properties, Mapping):
             return None
         properties = properties.get(step)

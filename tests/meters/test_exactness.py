@@ -35,6 +35,9 @@ properties = st.fixed_dictionaries(
         "seats": numbers,
         "model": st.sampled_from(["a", "b", 1, None]),
         "nested": st.just({"region": "eu"}),
+        "nested.region": st.sampled_from(["us", None, 2]),
+        "cached.tokens": numbers,
+        "cached": st.fixed_dictionaries({}, optional={"tokens": numbers, "in.all": numbers}),
     },
 )
 moments = st.one_of(
@@ -81,6 +84,7 @@ def make_meters() -> list[Meter]:
         make_meter("unique_count", "model", group_by=["nested.region"]),
         make_meter("time_weighted", group_by=["model"]),
         make_meter("sum", "", key="expression", value_expression="(tokens + 1) / seats * 2 - cached.tokens"),
+        make_meter("sum", "cached.in.all", filters=[{"property": "nested.region", "exists": True}]),
         make_meter("latest", filters=[{"property": "model", "not_in": ["b"]}, {"property": "tokens", "gte": "0"}]),
     ]
 

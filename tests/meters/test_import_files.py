@@ -15,6 +15,7 @@ import pytest
 from meters.ingest import ingest_events
 from meters.models import Conflict, Event, ImportedFile, ImportRun, RejectedEvent
 from meters.sources import lines, rows
+from meters.sources.cells import TextShape
 from meters.sources.mapping import ColumnMapping
 from tests.meters.files import HEADER, TYPED, counts, import_file, rows_of, stored, write_parquet
 from tests.meters.making import event, make_meter, usage
@@ -321,8 +322,8 @@ def test_a_file_that_changes_while_it_is_read_is_reported(tmp_path: Path, monkey
     path.write_text(HEADER + rows_of(3))
     unhurried = rows.CsvRows.__init__
 
-    def grow(self: rows.CsvRows, stream: Any) -> None:
-        unhurried(self, stream)
+    def grow(self: rows.CsvRows, stream: Any, shape: TextShape) -> None:
+        unhurried(self, stream, shape)
         with path.open("a") as file:
             file.write(rows_of(1, 3))
 

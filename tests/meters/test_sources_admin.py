@@ -30,7 +30,8 @@ def admin(client: Client) -> Client:
 def form(folder: Path, **more: Any) -> dict[str, Any]:
     runs = {"runs-TOTAL_FORMS": 0, "runs-INITIAL_FORMS": 0}
     given = {"key": "gateway", "name": "Gateway", "place": str(folder), "file_format": "auto", "time_format": "iso"}
-    return {**given, "timezone": "UTC", "event_type": "llm", "properties": "{}", **runs, **more}
+    written = {"joined_columns": "{}", "skipped_lines": 0, "encoding": "utf-8", "decimal_sign": "."}
+    return {**given, "timezone": "UTC", "event_type": "llm", "properties": "{}", **written, **runs, **more}
 
 
 def test_made_tried_and_run_without_code(admin: Client, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +94,47 @@ def test_patterns_of_time_and_nested_names_without_code(admin: Client, folder: P
     shown = admin.get(reverse("admin:meters_eventsource_first_rows", args=[source.pk])).content.decode()
     for text in ("2026-01-31 22:59:58.000000", "r1", "acme", "tokens", "{&quot;key&quot;: &quot;acme&quot;}"):
         assert text in shown
+    run = run_source(source, quiet)
+    assert run is not None
+    assert run.accepted == 1
+
+
+def test_a_file_written_in_other_ways_without_code(admin: Client, folder: Path) -> None:
+    (folder / "a.csv").unlink()
+    (folder / "org=acme").mkdir()
+    (folder / "org=acme" / "a.csv").write_text("made up\n5;x;1.234,5;NULL\n")
+    asked = form(
+        folder,
+        id_from_row="on",
+        time_column="at",
+        time_format="s",
+        time_origin="2026-01-31T23:59:00Z",
+        customer_column="org",
+        folder_columns="on",
+        column_names="at, model, tokens, note",
+        skipped_lines=1,
+        empty_cells="NULL",
+        joined_columns='{"both": ["org", "model"]}',
+        separator=";",
+        decimal_sign=",",
+        thousands_sign=".",
+        encoding="cp1252",
+    )
+    add = reverse("admin:meters_eventsource_add")
+    for field, wrong in {
+        "time_origin": "Monday",
+        "separator": "ab",
+        "encoding": "klingon",
+        "thousands_sign": ",",
+        "joined_columns": '["a"]',
+    }.items():
+        assert field in admin.post(add, {**asked, field: wrong}).context["adminform"].errors
+    assert admin.post(add, asked).status_code == 302
+    source = EventSource.objects.get()
+    shown = admin.get(reverse("admin:meters_eventsource_first_rows", args=[source.pk])).content.decode()
+    for text in ("2026-01-31 23:59:05.000000", "acme x", "1234.5"):
+        assert text in shown
+    assert "NULL" not in shown
     run = run_source(source, quiet)
     assert run is not None
     assert run.accepted == 1

@@ -27,6 +27,9 @@ examples:
   Published traces often have no id and no customer:
     manage.py import_events AzureLLMInferenceTrace_code.csv --type llm --time TIMESTAMP --id-from-row \\
         --for-customer acme --property service=code
+  A trace that counts its seconds from 0:
+    manage.py import_events BurstGPT_1.csv --type llm --time Timestamp --time-format s \\
+        --time-origin 2024-01-01T00:00:00Z --id-from-row --for-customer acme
   Everything below a prefix, with the credentials of an AWS profile; repeat it for what is new:
     manage.py import_events s3://bucket/usage/2026/ --profile billing
 
