@@ -7,16 +7,12 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from catalog.money import ZERO, multiply
-from contracts.models import CustomerKey
-from invoicing.models import Invoice, InvoiceLine
-from invoicing.revenue import BilledLine, Part, by_time, last_day, months_of
-from meters.aggregation import UsageRequest, quantities
-from meters.models import Meter
+from catalog.money import ZERO, add, multiply
+from invoicing.models import EarnedDays, Invoice, InvoiceLine
+from invoicing.revenue import BilledLine, Part, by_days, by_time
+from invoicing.usage_days import usage_by_day
 from meters.periods import Period
 
-# Usage that adds up over time; anything else is earned evenly.
-ADDING_UP = ("count", "sum")
 EARLIER = "already_invoiced"
 
 
@@ -25,23 +21,31 @@ def label_of(owner: str, balance: str) -> str:
     return f"{owner}/{balance}"
 
 
+# When the lines of an invoice are earned, by their position.
+Parts = Mapping[int, tuple[Part, ...]]
+
+
 def billed_lines(
-    invoice: Invoice, released: Mapping[int, Decimal], unsaved: Sequence[InvoiceLine] | None = None
+    invoice: Invoice,
+    released: Mapping[int, Decimal],
+    given: Sequence[InvoiceLine] | None = None,
+    known: Parts | None = None,
 ) -> list[BilledLine]:
     """An invoice's lines in its currency: the saved ones unless others are given. `released` is by place among its
-    draws. What an earlier invoice of the period billed is taken back line by line.
+    draws; `known` is when the lines are earned, if it is not to be worked out. What an earlier invoice of the period
+    billed is taken back line by line.
     """
     zone = invoice.contract.zone
-    rows = list(invoice.lines.order_by("position")) if unsaved is None else unsaved
-    weights = _usage_by_month(invoice, rows, zone)
+    rows = list(invoice.lines.order_by("position")) if given is None else given
+    weights = _parts_of_usage(invoice, rows, zone) if known is None else known
     draws = {draw["position"]: (place, draw) for place, draw in enumerate(invoice.draws)}
     lines: list[BilledLine] = []
     for row in rows:
         if row.kind == EARLIER:
             continue
-        parts = weights.get(_place(row)) or by_time(Period(row.starting_at, row.ending_before), zone)
+        parts = weights.get(row.position) or by_time(Period(row.starting_at, row.ending_before), zone)
         product = row.tax_key if row.kind == "tax" else row.product
-        line = BilledLine(row.kind, product, row.amount, parts, _label(invoice, row))
+        line = BilledLine(row.kind, product, row.amount, parts, _label(invoice, row), position=row.position)
         if row.kind == "draw" and row.position in draws:
             place, draw = draws[row.position]
             owner = draw.get("owner") or f"contract:{invoice.contract.key}"
@@ -82,6 +86,7 @@ def _taken_back(rows: Sequence[InvoiceLine]) -> Iterable[BilledLine]:
     times: dict[str, int] = defaultdict(int)
     for row in rows:
         times[row.source] -= 1
+    positions = {row.source: row.position for row in rows}
     periods = Invoice.objects.filter(number__in=list(times)).values("period")
     sources: dict[int, list[str]] = defaultdict(list)
     taken = InvoiceLine.objects.filter(kind=EARLIER, invoice__period__in=periods, invoice__kind=Invoice.Kind.THRESHOLD)
@@ -94,40 +99,36 @@ def _taken_back(rows: Sequence[InvoiceLine]) -> Iterable[BilledLine]:
             for source in sources[earlier.pk]:
                 times[source] -= count
             own = [line for line in earlier.lines.order_by("position") if line.kind != EARLIER]
-            for line in billed_lines(earlier, {}, own):
-                yield replace(line, amount=multiply(line.amount, Decimal(count)))
+            # From the days it was earned on when it was billed, whatever is known of them now.
+            for line in billed_lines(earlier, {}, own, _as_earned(earlier)):
+                position = positions.get(earlier.number or "", rows[0].position)
+                yield replace(line, amount=multiply(line.amount, Decimal(count)), position=position)
     for row in rows:
         if row.source in times:
-            yield BilledLine("usage", row.product, row.amount, ())
+            yield BilledLine("usage", row.product, row.amount, (), position=row.position)
+
+
+def _as_earned(invoice: Invoice) -> Parts:
+    """When the lines of an issued invoice were earned."""
+    found: dict[int, list[Part]] = defaultdict(list)
+    accounts: dict[int, str] = {}
+    rows = EarnedDays.objects.filter(entry__source__startswith=f"invoice:{invoice.pk}:earned:", position__gt=0)
+    for row in rows.select_related("entry").order_by("entry__day", "pk"):
+        position = row.position or 0
+        if accounts.setdefault(position, row.account) == row.account:
+            days = tuple((day, abs(amount)) for day, amount in row.days())
+            found[position].append(Part(row.entry.day, add(weight for _, weight in days), days))
+    return {position: tuple(parts) for position, parts in found.items()}
 
 
 def _place(row: InvoiceLine) -> tuple[Any, ...]:
     return row.product, tuple(sorted(row.group.items())), row.starting_at, row.ending_before
 
 
-def _usage_by_month(
-    invoice: Invoice, rows: Iterable[InvoiceLine], zone: ZoneInfo
-) -> Mapping[tuple[Any, ...], tuple[Part, ...]]:
-    """How usage lines that reach over several months are earned: in proportion to the usage of each."""
-    asked: list[tuple[InvoiceLine, Period]] = []
-    for row in rows:
-        if row.kind == "usage" and row.aggregation in ADDING_UP:
-            months = months_of(Period(row.starting_at, row.ending_before), zone)
-            if len(months) > 1:
-                asked += [(row, month) for month in months]
-    if not asked:
-        return {}
-    meters = {meter.key: meter for meter in Meter.objects.filter(key__in={row.meter for row, _ in asked})}
-    keys = tuple(CustomerKey.objects.filter(customer=invoice.customer_id).values_list("key", flat=True))
-    where = tuple(sorted(invoice.contract.parsed_deal.usage_filter.items()))
-    requests = [
-        UsageRequest(number, meters[row.meter], keys, month, tuple(sorted(row.group)), where)
-        for number, (row, month) in enumerate(asked)
-        if row.meter in meters
-    ]
-    found: dict[tuple[Any, ...], list[Part]] = {}
-    for each in quantities(requests):
-        row, month = asked[each.key]
-        if each.group == tuple(row.group[name] for name in sorted(row.group)) and each.quantity > 0:
-            found.setdefault(_place(row), []).append(Part(last_day(month, zone), each.quantity))
-    return {place: tuple(parts) for place, parts in found.items()}
+def _parts_of_usage(invoice: Invoice, rows: Sequence[InvoiceLine], zone: ZoneInfo) -> Parts:
+    """Usage lines, and what discounts and draws take off them, are earned in proportion to the usage of each day: an
+    hour's tokens at the average price of their line, whatever tier they fell in.
+    """
+    used = usage_by_day(invoice, rows, zone)
+    parts = {_place(row): by_days(used[row.position]) for row in rows if row.position in used}
+    return {row.position: parts[place] for row in rows if (place := _place(row)) in parts}

@@ -29,6 +29,7 @@ from invoicing.models import (
     Status,
 )
 from invoicing.revenue import RECEIVABLE, UNBILLED
+from invoicing.revenue_by_day import days_add_up_to_entries
 from invoicing.tax_books import tax_owed_is_what_was_charged, taxes_add_up
 from meters.backlog import uncounted_events
 from meters.recount import find_drift
@@ -254,6 +255,7 @@ INVARIANTS: dict[str, Callable[[], Iterator[str]]] = {
     "Draws of voided invoices are returned": voided_draws_are_returned,
     "Payments and credit notes add up": what_is_paid_adds_up,
     "Journal entries balance": entries_balance,
+    "Revenue by day equals the journal": days_add_up_to_entries,
     "Receivables equal what is open": receivables_equal_what_is_open,
     "Taxes by rate add up": taxes_add_up,
     "Tax owed is what was charged": tax_owed_is_what_was_charged,

@@ -24,6 +24,7 @@ from invoicing.billed_lines import billed_lines, label_of
 from invoicing.models import (
     AccountingPeriod,
     CreditNote,
+    EarnedDays,
     Invoice,
     InvoiceLine,
     JournalEntry,
@@ -34,6 +35,7 @@ from invoicing.models import (
 from invoicing.revenue import (
     DEFERRED,
     BilledLine,
+    Earned,
     Entry,
     Posting,
     entries_of_credit_note,
@@ -99,7 +101,14 @@ def post_write_off(invoice: Invoice, at: datetime) -> None:
 def post_credit_note(note: CreditNote) -> None:
     at = note.issued_at or note.requested_at
     lines = [
-        BilledLine(row.line.kind, row.line.product, row.amount, (), _purchase_label(note.invoice, row.line.balance))
+        BilledLine(
+            row.line.kind,
+            row.line.product,
+            row.amount,
+            (),
+            _purchase_label(note.invoice, row.line.balance),
+            position=row.line.position,
+        )
         for row in note.lines.select_related("line")
     ]
     taxes = {tax.key: tax.amount for tax in read_taxes(note.taxes)} if note.taxes else {"": note.tax}
@@ -114,12 +123,16 @@ def post_void(invoice: Invoice) -> None:
 
 def _reversed(prefix: str, day: date | None = None) -> list[Entry]:
     """The entries whose source begins so, the other way round, on their own days or on one."""
-    rows = JournalEntry.objects.filter(source__startswith=prefix).prefetch_related("postings")
+    rows = JournalEntry.objects.filter(source__startswith=prefix).prefetch_related("postings", "earned_days")
     entries = []
     for row in rows.order_by("pk"):
         postings = tuple(Posting(each.account, each.amount, each.product, each.balance) for each in row.postings.all())
+        earned = tuple(
+            Earned(each.position, each.account, each.product, each.balance, each.first_day, tuple(each.amounts))
+            for each in row.earned_days.all()
+        )
         part = row.source.removeprefix(prefix)
-        entries.append(reversed_entry(Entry(row.day, row.kind, part, postings), day or row.day, part))
+        entries.append(reversed_entry(Entry(row.day, row.kind, part, postings, earned), day or row.day, part))
     return entries
 
 
@@ -143,6 +156,21 @@ def write_entries(entries: Sequence[Entry], rows: Sequence[JournalEntry]) -> Non
             )
             for entry, row in zip(entries, rows, strict=True)
             for posting in entry.postings
+        ]
+    )
+    EarnedDays.objects.bulk_create(
+        [
+            EarnedDays(
+                entry=row,
+                position=each.position,
+                account=each.account,
+                product=each.product,
+                balance=each.balance,
+                first_day=each.first_day,
+                amounts=list(each.amounts),
+            )
+            for entry, row in zip(entries, rows, strict=True)
+            for each in entry.earned
         ]
     )
 

@@ -3,13 +3,16 @@
 Amounts are in one currency; a posting above zero is a debit, below zero a credit, and an entry's postings add up to
 zero. Usage is earned on its days, a fee over the days of its service, a prepaid commit as it is drawn. What is earned
 by the day an invoice is issued passes through `unbilled`, what is earned later through `deferred_revenue`.
+
+An entry sums up a month; beside it stands what each line earns on each day, which adds up to its postings.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import groupby
 from zoneinfo import ZoneInfo
 
 from catalog.money import ZERO, add, multiply, negate, round_amount, split, subtract
@@ -20,6 +23,9 @@ REVENUE, DEFERRED, UNBILLED = "revenue", "deferred_revenue", "unbilled"
 # What free credits, and commits that cost less than they let one use, take off revenue.
 CREDITS = "credits"
 BAD_DEBT = "bad_debt"
+# What is earned, and what takes off it: the accounts that are kept by line and day.
+OF_REVENUE = (REVENUE, CREDITS)
+MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +39,39 @@ class Posting:
 
 
 @dataclass(frozen=True, slots=True)
+class Earned:
+    """What a line (by its position; None: no line) earns on the days from `first_day` on, signed as postings are."""
+
+    position: int | None
+    account: str
+    product: str
+    balance: str
+    first_day: date
+    amounts: tuple[Decimal, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """What happened on a day. `part` tells the entries of one document apart."""
+    """What happened on a day. `part` tells the entries of one document apart; `earned` is what its postings of revenue
+    and credits are made of.
+    """
 
     day: date
     kind: str
     part: str
     postings: tuple[Posting, ...]
+    earned: tuple[Earned, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A share of a line, in proportion to `weight`, and the day by which it is earned."""
+    """A share of a line, in proportion to `weight`, and the day by which it is earned. `days` are the days of the share
+    in order, each with its own weight; none: all of it is of that day.
+    """
 
     day: date
     weight: Decimal
+    days: tuple[tuple[date, Decimal], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +86,46 @@ class BilledLine:
     parts: tuple[Part, ...]
     balance: str = ""
     released: Decimal = ZERO
+    position: int | None = None
 
 
-def months_of(period: Period, zone: ZoneInfo) -> list[Period]:
-    """A period cut at the local midnights on which months begin."""
-    first = period.starting_at.astimezone(zone).date().replace(day=1)
-    last = period.ending_before.astimezone(zone).date()
-    starts = []
-    while first <= last:
-        starts.append(local_midnight(first, zone))
-        first = (first + timedelta(days=32)).replace(day=1)
-    return cut(period, starts)
+def days_of(period: Period, zone: ZoneInfo) -> list[tuple[date, Period]]:
+    """A period cut at local midnights: each local day with the part of the period on it."""
+    first, last = period.starting_at.astimezone(zone).date(), last_day(period, zone)
+    midnights = [local_midnight(first + timedelta(days=each), zone) for each in range(1, (last - first).days + 1)]
+    return [(part.starting_at.astimezone(zone).date(), part) for part in cut(period, midnights)]
 
 
 def last_day(period: Period, zone: ZoneInfo) -> date:
     """The last local day of a period."""
-    return (period.ending_before.astimezone(zone) - timedelta(microseconds=1)).date()
+    return (period.ending_before.astimezone(zone) - MICROSECOND).date()
 
 
 def by_time(period: Period, zone: ZoneInfo) -> tuple[Part, ...]:
-    """Earned evenly over the time of a period."""
-    return tuple(Part(last_day(month, zone), Decimal(month.seconds)) for month in months_of(period, zone))
+    """Earned evenly over the time of a period, in seconds."""
+    return by_days((day, _seconds(part)) for day, part in days_of(period, zone))
+
+
+def _seconds(part: Period) -> Decimal:
+    return Decimal((part.ending_before - part.starting_at) // MICROSECOND).scaleb(-6)
+
+
+def by_days(days: Iterable[tuple[date, Decimal]]) -> tuple[Part, ...]:
+    """Earned in proportion to the weights of days, given in order without a gap: a part for each month, earned by the
+    last of its days. A month without any is left out.
+    """
+    parts = []
+    for _, month in groupby(days, key=lambda each: each[0].replace(day=1)):
+        weights = tuple(month)
+        total = add(weight for _, weight in weights)
+        if total:
+            parts.append(Part(weights[-1][0], total, weights))
+    return tuple(parts)
 
 
 def entries_of_invoice(lines: Sequence[BilledLine], issued_on: date, currency: str) -> list[Entry]:
     """The entries of an issued invoice: one for each day something is earned by, and the claim on the customer."""
-    earned: dict[date, list[Posting]] = defaultdict(list)
+    earned: dict[date, list[Earned]] = defaultdict(list)
     claim: list[Posting] = []
     for line in lines:
         if line.kind == "tax":
@@ -95,13 +133,16 @@ def entries_of_invoice(lines: Sequence[BilledLine], issued_on: date, currency: s
         elif line.kind == "commit_purchase":
             claim.append(Posting(DEFERRED, negate(line.amount), line.product, line.balance))
         else:
-            for day, posting in _earned(line, currency):
-                earned[day].append(posting)
+            for day, share in _earned(line, currency):
+                earned[day].append(share)
     entries = []
     for day in sorted(earned):
         account = UNBILLED if day <= issued_on else DEFERRED
-        passing = negate(add(posting.amount for posting in earned[day]))
-        entries.append(_entry(day, "earned", f"earned:{day}", [*earned[day], Posting(account, passing)]))
+        postings = _postings(earned[day])
+        passing = negate(add(posting.amount for posting in postings))
+        entries.append(
+            _entry(day, "earned", f"earned:{day}", [*postings, Posting(account, passing)], earned[day]),
+        )
         claim.append(Posting(account, negate(passing)))
     claim.append(Posting(RECEIVABLE, add(line.amount for line in lines)))
     return [entry for entry in (*entries, _entry(issued_on, "issued", "issued", claim)) if entry.postings]
@@ -111,13 +152,21 @@ def entries_of_credit_note(lines: Sequence[BilledLine], taxes: Mapping[str, Deci
     """What is credited of lines (amounts above zero) is no longer earned, or no longer deferred; `taxes` by the key of
     their rate are no longer owed.
     """
-    postings = [
-        Posting(DEFERRED if line.kind == "commit_purchase" else REVENUE, line.amount, line.product, line.balance)
+    earned = [
+        Earned(
+            line.position,
+            DEFERRED if line.kind == "commit_purchase" else REVENUE,
+            line.product,
+            line.balance,
+            issued_on,
+            (line.amount,),
+        )
         for line in lines
     ]
+    postings = _postings(earned)
     postings += [Posting(TAX, tax, key) for key, tax in taxes.items()]
     postings.append(Posting(RECEIVABLE, negate(add(posting.amount for posting in postings))))
-    return [_entry(issued_on, "credited", "issued", postings)]
+    return [_entry(issued_on, "credited", "issued", postings, earned)]
 
 
 def entry_of_payment(amount: Decimal, day: date, *, written_off: bool) -> Entry:
@@ -136,15 +185,16 @@ def entry_of_write_off(amount: Decimal, day: date) -> Entry:
 
 def entry_of_breakage(left: Decimal, balance: str, day: date) -> Entry:
     """What is left of a commit's price when it can no longer be used is earned."""
-    return _entry(
-        day, "breakage", "breakage", [Posting(DEFERRED, left, "", balance), Posting(REVENUE, negate(left), "", balance)]
-    )
+    earned = [Earned(None, REVENUE, "", balance, day, (negate(left),))]
+    return _entry(day, "breakage", "breakage", [Posting(DEFERRED, left, "", balance), *_postings(earned)], earned)
 
 
 def reversed_entry(entry: Entry, day: date, part: str) -> Entry:
     """The same entry the other way round; of the same kind, so that sums by kind come out even."""
     postings = tuple(Posting(each.account, negate(each.amount), each.product, each.balance) for each in entry.postings)
-    return Entry(day, entry.kind, part, postings)
+    # What it earned it takes back on the same days: over both they come out even.
+    earned = tuple(replace(each, amounts=tuple(map(negate, each.amounts))) for each in entry.earned)
+    return Entry(day, entry.kind, part, postings, earned)
 
 
 def released_by(cost_basis: Decimal, drawn: Decimal, released: Decimal, currency: str) -> Decimal:
@@ -152,19 +202,36 @@ def released_by(cost_basis: Decimal, drawn: Decimal, released: Decimal, currency
     return subtract(round_amount(multiply(cost_basis, drawn), currency), released)
 
 
-def _earned(line: BilledLine, currency: str) -> Iterable[tuple[date, Posting]]:
+def _earned(line: BilledLine, currency: str) -> Iterator[tuple[date, Earned]]:
     amounts: Sequence[tuple[str, Decimal]]
     if line.kind == "draw":
         amounts = ((DEFERRED, line.released), (CREDITS, subtract(negate(line.amount), line.released)))
     else:
         amounts = ((REVENUE, negate(line.amount)),)
     for account, amount in amounts:
+        # By month first: odd cents of a long line are not all its first month's.
         shares = split(amount, [part.weight for part in line.parts], currency)
         for part, share in zip(line.parts, shares, strict=True):
-            yield part.day, Posting(account, share, line.product, line.balance)
+            if share:
+                first_day, by_day = _on_days(part, share, currency)
+                yield part.day, Earned(line.position, account, line.product, line.balance, first_day, by_day)
 
 
-def _entry(day: date, kind: str, part: str, postings: Iterable[Posting]) -> Entry:
+def _on_days(part: Part, share: Decimal, currency: str) -> tuple[date, tuple[Decimal, ...]]:
+    """The first day with something of a share, and the amounts from it to the last one."""
+    if not part.days:
+        return part.day, (share,)
+    shares = split(share, [weight for _, weight in part.days], currency)
+    found = {day: amount for (day, _), amount in zip(part.days, shares, strict=True) if amount}
+    first, last = min(found), max(found)
+    return first, tuple(found.get(first + timedelta(days=each), ZERO) for each in range((last - first).days + 1))
+
+
+def _postings(earned: Iterable[Earned]) -> list[Posting]:
+    return [Posting(each.account, add(each.amounts), each.product, each.balance) for each in earned]
+
+
+def _entry(day: date, kind: str, part: str, postings: Iterable[Posting], earned: Iterable[Earned] = ()) -> Entry:
     """An entry with one posting for each account, product and commit; those of nothing are left out."""
     sums: dict[tuple[str, str, str], list[Decimal]] = defaultdict(list)
     for each in postings:
@@ -177,4 +244,5 @@ def _entry(day: date, kind: str, part: str, postings: Iterable[Posting]) -> Entr
         tuple(
             Posting(account, total, product, balance) for (account, product, balance), total in totals.items() if total
         ),
+        tuple(each for each in earned if each.account in OF_REVENUE),
     )

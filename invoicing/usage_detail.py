@@ -1,12 +1,12 @@
 """The usage behind an invoice, event by event, as CSV: for every usage line the quantities add up to the line's."""
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
+from billing_project.api_csv import csv_lines
 from billing_project.decimals import plain
 from catalog.written import written_instant
 from contracts.models import CustomerKey
@@ -44,22 +44,7 @@ def usage_detail(invoice: Invoice) -> Iterator[str]:
     """The lines of the CSV. Raises RuleError before the first one when events it needs are archived."""
     blocks = list(_blocks(invoice))
     check_reach([block.request for block in blocks], every_event=True)
-    return _written(blocks)
-
-
-def _written(blocks: Iterable[_Block]) -> Iterator[str]:
-    writer = csv.writer(_Echo())
-    yield writer.writerow(HEADER)
-    for block in blocks:
-        for row in _rows(block):
-            yield writer.writerow(row)
-
-
-class _Echo:
-    """What a csv writer writes to: it gives the text back."""
-
-    def write(self, text: str) -> str:
-        return text
+    return csv_lines(HEADER, (row for block in blocks for row in _rows(block)))
 
 
 def _rows(block: _Block) -> Iterator[tuple[str, ...]]:

@@ -171,7 +171,7 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
         self._may_view(request)
         return bulk_page(request, self.admin_site.each_context(request), bulk)
 
-    def waterfall(self, request: HttpRequest) -> HttpResponse:
+    def waterfall(self, request: HttpRequest) -> HttpResponseBase:
         self._may_view(request)
         return waterfall_page(request, self.admin_site.each_context(request))
 

@@ -4,16 +4,19 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
 
-from billing_project.api_csv import csv_text
+from billing_project.api_csv import csv_lines, csv_text
 from billing_project.decimals import plain
-from invoicing.accounting import movements, waterfall
+from invoicing.accounting import movements, next_month, waterfall
 from invoicing.admin.waterfall_chart import WIDTH, draw
+from invoicing.exports.columns import csv_rows
 from invoicing.journal import books_zone
 from invoicing.models import AccountingPeriod
+from invoicing.revenue_by_day import COLUMNS, revenue_by_day
 from invoicing.waterfall import Waterfall, cohorts, waterfalls
 
 MONTHS = 12
@@ -24,7 +27,7 @@ AMOUNTS = (
 COHORTS = ("currency", "invoiced_in", "earned_in", "revenue")
 
 
-def waterfall_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+def waterfall_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponseBase:
     this_month = timezone.now().astimezone(books_zone()).date().replace(day=1)
     known = waterfalls(movements(), this_month)
     months = sorted({moved.month for each in known for moved in each.months} | {this_month})
@@ -34,6 +37,8 @@ def waterfall_page(request: HttpRequest, context: dict[str, Any]) -> HttpRespons
     shown = [each.between(first, last) for each in known]
     if request.GET.get("format") == "csv":
         return _file(f"deferred-revenue-{first:%Y-%m}-{last:%Y-%m}.csv", csv_text(*_table(shown)))
+    if request.GET.get("format") == "csv-by-day":
+        return _by_day(first, last)
     by_invoice = cohorts(waterfall(), first, last)
     if request.GET.get("format") == "csv-by-invoice":
         rows = (
@@ -78,6 +83,13 @@ def _table(shown: list[Waterfall]) -> tuple[tuple[str, ...], Iterator[list[str]]
         for moved in each.months
     )
     return ("currency", "month", *AMOUNTS), rows
+
+
+def _by_day(first: date, last: date) -> StreamingHttpResponse:
+    rows = csv_rows(revenue_by_day(first, next_month(last)))
+    answer = StreamingHttpResponse(csv_lines(COLUMNS, rows), content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="revenue-by-day-{first:%Y-%m}-{last:%Y-%m}.csv"'
+    return answer
 
 
 def _file(name: str, text: str) -> HttpResponse:

@@ -123,6 +123,22 @@ JOURNAL_COLUMNS = columns(
     currency=Kind.TEXT, amount=Kind.AMOUNT, created_at=Kind.INSTANT,
 )  # fmt: skip
 
+REVENUE = f"""
+SELECT e.id, d.first_day + (n.place - 1)::int, e.day, e.source, e.kind, e.document, c.key, k.key, d.position, d.account,
+       d.product, d.balance, e.currency, -n.amount
+FROM invoicing_journalentry AS e
+JOIN invoicing_earneddays AS d ON d.entry_id = e.id
+CROSS JOIN LATERAL unnest(d.amounts) WITH ORDINALITY AS n (amount, place)
+JOIN contracts_customer AS c ON c.id = e.customer_id
+LEFT JOIN contracts_contract AS k ON k.id = e.contract_id
+WHERE {IN_RANGE.format("e")} AND n.amount <> 0 ORDER BY d.id, n.place
+"""  # noqa: S608
+REVENUE_COLUMNS = columns(
+    entry=Kind.INTEGER, day=Kind.DAY, booked=Kind.DAY, source=Kind.TEXT, kind=Kind.TEXT, document=Kind.TEXT,
+    customer=Kind.TEXT, contract=Kind.TEXT, position=Kind.INTEGER, account=Kind.TEXT, product=Kind.TEXT,
+    balance=Kind.TEXT, currency=Kind.TEXT, amount=Kind.AMOUNT,
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
@@ -164,5 +180,6 @@ DATASETS = {
         Dataset("usage", USAGE_COLUMNS, usage_by_day, most_rows),
         Dataset("ledger", LEDGER_COLUMNS, _selected(LEDGER), _counted(LEDGER)),
         Dataset("journal", JOURNAL_COLUMNS, _selected(JOURNAL), _counted(JOURNAL)),
+        Dataset("revenue", REVENUE_COLUMNS, _selected(REVENUE), _counted(REVENUE)),
     )
 }

@@ -7,7 +7,7 @@ from invoicing.models.bulk_steps import BulkStep
 from invoicing.models.credit_notes import CreditNote, CreditNoteLine
 from invoicing.models.exports import Export, ExportRun
 from invoicing.models.invoices import FROZEN, LIVING_FIELDS, OPEN, OPEN_AT, Invoice, InvoiceLine, NumberSeries, Status
-from invoicing.models.journal import AccountingPeriod, JournalEntry, JournalPosting
+from invoicing.models.journal import AccountingPeriod, EarnedDays, JournalEntry, JournalPosting
 from invoicing.models.late_usage import LateUsage
 from invoicing.models.outbox import Delivery, DeliveryAttempt, InvoiceReminder, OutgoingEvent, WebhookEndpoint
 from invoicing.models.payments import Payment
@@ -30,6 +30,7 @@ __all__ = [
     "CreditNoteLine",
     "Delivery",
     "DeliveryAttempt",
+    "EarnedDays",
     "Export",
     "ExportRun",
     "Invoice",

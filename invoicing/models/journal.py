@@ -1,9 +1,13 @@
 """The books: journal entries that balance and are never changed, and the months that are closed."""
 
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import ClassVar
 
 import pgtrigger
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
@@ -108,3 +112,31 @@ class JournalPosting(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account} {self.amount}"
+
+
+class EarnedDays(models.Model):
+    """What a line earns on each of a row of days: the detail of an entry's postings to revenue and credits, with their
+    signs. The entry says in which month of the books that counts.
+    """
+
+    entry = models.ForeignKey(JournalEntry, on_delete=models.PROTECT, related_name="earned_days")
+    position = models.PositiveIntegerField(null=True, help_text="The line of the invoice; empty: of none.")
+    account = models.CharField(max_length=30)
+    product = models.CharField(max_length=200, blank=True)
+    balance = models.CharField(max_length=200, blank=True)
+    first_day = models.DateField()
+    amounts = ArrayField(ExactField(), help_text="Of the first day and those that follow it.")
+
+    objects: ClassVar[models.Manager["EarnedDays"]]
+
+    class Meta:
+        ordering = ["entry", "pk"]
+        verbose_name_plural = "earned days"
+        triggers = [pgtrigger.Protect(name="append_only_days", operation=pgtrigger.Update | pgtrigger.Delete)]
+
+    def __str__(self) -> str:
+        return f"{self.account} from {self.first_day}"
+
+    def days(self) -> Iterator[tuple[date, Decimal]]:
+        for number, amount in enumerate(self.amounts):
+            yield self.first_day + timedelta(days=number), amount

@@ -472,6 +472,11 @@ def test_orb_revrec_fixed_fee_daily() -> None:
         day(30, 4).date(),
         {REVENUE: -D(expected["recognised_by_period_end"]), DEFERRED: D(expected["deferred_at_start"])},
     )
+    (days,) = earned.earned
+    about = D(expected["recognised_per_day_about"])
+    assert len(days.amounts) == given["days"]
+    assert all(about <= -each <= about + D("0.01") for each in days.amounts)
+    assert -sum(days.amounts) == D(expected["recognised_by_period_end"])
 
 
 def test_asc606_cutoff_partial_month() -> None:

@@ -162,7 +162,7 @@ def test_threshold_invoices_and_the_end_of_the_period_earn_once(finance: User) -
 
 
 class TestPublishedExamples:
-    """Worked examples of tests/cases/worked_examples.json, through the books. They keep months, not days."""
+    """Worked examples of tests/cases/worked_examples.json, by month; test_revenue_by_day has their days."""
 
     def test_usage_billed_later_is_revenue_of_when_it_was_used(self, finance: User) -> None:
         example = worked_example("stripe_revenue_recognised_on_usage_date")

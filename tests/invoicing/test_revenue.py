@@ -1,6 +1,7 @@
 """What documents mean in the books: worked examples, and that every entry balances."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -20,9 +21,11 @@ from invoicing.revenue import (
     TAX,
     UNBILLED,
     BilledLine,
+    Earned,
     Entry,
     Part,
     Posting,
+    by_days,
     by_time,
     entries_of_credit_note,
     entries_of_invoice,
@@ -151,7 +154,11 @@ def test_what_is_earned_taken_back() -> None:
 
 cents = st.integers(-(10**7), 10**7).map(lambda cents: Decimal(cents) / 100)
 days = st.dates(date(2025, 1, 1), date(2027, 12, 31))
-parts = st.lists(st.builds(Part, days, st.integers(1, 10**6).map(Decimal)), min_size=1, max_size=5).map(tuple)
+weights = st.integers(1, 10**6).map(Decimal)
+of_days = st.lists(st.tuples(days, weights), max_size=5, unique_by=lambda each: each[0]).map(
+    lambda each: tuple(sorted(each))
+)
+parts = st.lists(st.builds(Part, days, weights, of_days), min_size=1, max_size=5).map(tuple)
 lines = st.lists(
     st.builds(
         BilledLine,
@@ -166,6 +173,41 @@ lines = st.lists(
 )
 
 
+def by_place(earned: Iterable[Earned]) -> dict[tuple[str, str, str], Decimal]:
+    sums: dict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
+    for each in earned:
+        sums[each.account, each.product, each.balance] += add(each.amounts)
+    return {place: total for place, total in sums.items() if total}
+
+
+def test_a_share_is_spread_over_its_days() -> None:
+    """1.00 by the weights 1, 0, 2 of three days of January, and by 1 on 2 February: 0.75 and 0.25, then by days."""
+    parts = by_days(
+        [
+            (date(2026, 1, 29), Decimal(1)),
+            (date(2026, 1, 30), Decimal(0)),
+            (date(2026, 1, 31), Decimal(2)),
+            (date(2026, 2, 1), Decimal(0)),
+            (date(2026, 2, 2), Decimal(1)),
+        ]
+    )
+    line = BilledLine("usage", "tokens", Decimal(1), parts, position=3)
+    january, february, _ = entries_of_invoice([line], date(2026, 2, 3), "USD")
+    assert january.earned == (
+        Earned(3, REVENUE, "tokens", "", date(2026, 1, 29), (Decimal("-0.25"), Decimal(0), Decimal("-0.50"))),
+    )
+    assert (february.day, february.earned) == (
+        date(2026, 2, 2),
+        (Earned(3, REVENUE, "tokens", "", date(2026, 2, 2), (Decimal("-0.25"),)),),
+    )
+
+
+def test_a_day_with_a_clock_change_weighs_less() -> None:
+    (march,) = by_time(Period(instant(2026, 3, 28), instant(2026, 3, 30)), BERLIN)
+    hours = [(day.day, int(seconds / 3600)) for day, seconds in march.days]
+    assert hours == [(28, 23), (29, 23), (30, 2)]
+
+
 @given(lines, days)
 def test_every_entry_balances_and_everything_is_accounted_for(lines: list[BilledLine], issued_on: date) -> None:
     entries = entries_of_invoice(lines, issued_on, "USD")
@@ -175,6 +217,11 @@ def test_every_entry_balances_and_everything_is_accounted_for(lines: list[Billed
         assert all(posting.amount for posting in entry.postings)
         for posting in entry.postings:
             sums[posting.account] += posting.amount
+        assert by_place(entry.earned) == {
+            (each.account, each.product, each.balance): each.amount
+            for each in entry.postings
+            if each.account in (REVENUE, CREDITS)
+        }
     assert sums[RECEIVABLE] == add(line.amount for line in lines)
     assert sums[UNBILLED] == 0
     released = add(line.released for line in lines if line.kind == "draw")
