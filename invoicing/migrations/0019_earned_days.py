@@ -19,7 +19,7 @@ WHERE p.account IN ('revenue', 'credits') ORDER BY p.id
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0017_alerts_and_outbox'),
+        ('invoicing', '0018_mirror_of_stripe'),
     ]
 
     operations = [
