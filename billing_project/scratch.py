@@ -1,7 +1,7 @@
 """A database of its own for a while, on the server of the real one: whatever happens in it, the real one is as it was.
 
-Made from a template that already has all tables; the template is kept, under a name that says which migrations it was
-made by. The process's default connection is the scratch database's until the end.
+Made from a template that already has all tables; the template is kept, under a name that says which migrations and
+roles it was made by. The process's default connection is the scratch database's until the end.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.utils import DatabaseError, OperationalError
 from psycopg import errors, sql
 
+from billing_project import roles
 from billing_project.errors import RuleError
 from billing_project.locks import lock_number
 from billing_project.tables import make_tables
@@ -86,6 +87,17 @@ def scratch_database() -> Iterator[Scratch]:
                 yield Scratch()
         finally:
             _drop(maker, name)
+    finally:
+        maker.close()
+
+
+def template_of_tables() -> str:
+    """The name of a database with all tables and no rows of ours, on the server of the real one, to copy others from.
+    Raises RuleError as `scratch_database`.
+    """
+    maker = maker_of_databases()
+    try:
+        return _template(maker)
     finally:
         maker.close()
 
@@ -164,8 +176,8 @@ def _prefix() -> str:
 
 
 def _fingerprint() -> str:
-    """Of every migration there is."""
-    digest = hashlib.sha256(django.__version__.encode())
+    """Of every migration there is, and of who may do what."""
+    digest = hashlib.sha256(django.__version__.encode() + Path(roles.__file__).read_bytes())
     for config in sorted(apps.get_app_configs(), key=lambda each: each.label):
         module, _ = MigrationLoader.migrations_module(config.label)
         spec = find_spec(module) if module else None

@@ -7,9 +7,12 @@ import hypothesis
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group
+from django.db import connections
+from pytest_django import DjangoDbBlocker
 
 from billing_project import api, embedded
 from billing_project.roles import make_roles
+from billing_project.scratch import template_of_tables
 from meters import dictionary, partitions
 
 # How long an example takes says how busy the machine is, not whether the property holds.
@@ -23,9 +26,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
-    """Start the embedded PostgreSQL only when the first test needs a database."""
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, django_db_blocker: DjangoDbBlocker
+) -> None:
+    """Start the embedded PostgreSQL only when the first test needs a database, and copy that from one with all tables.
+
+    Migrations would take every worker most of a minute; `test_tables` compares what they lead to.
+    """
     embedded.ensure_started()
+    with django_db_blocker.unblock():
+        connections["default"].settings_dict["TEST"]["TEMPLATE"] = template_of_tables()
 
 
 @pytest.fixture
