@@ -1,10 +1,9 @@
 """Alerts: every rule is compared with what contracts use, owe and have left; a crossing is told once."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 
 from django.conf import settings
 from django.db import transaction
@@ -12,23 +11,16 @@ from django.db.models import Q
 
 from billing_project.decimals import plain
 from billing_project.errors import RuleError
-from catalog.money import ZERO, subtract
-from catalog.price_text import amount_text
-from contracts.balances import POSTPAID
 from contracts.models import Contract
-from contracts.thresholds import spend
-from invoicing.crossings import Measure, changes, percent
-from invoicing.entitlements import grants
-from invoicing.live import Live, in_force, live
-from invoicing.models import Alert, AlertRule, Invoice, Status
+from invoicing.alert_measures import measures
+from invoicing.crossings import Measure, changes
+from invoicing.models import Alert, AlertRule
 from invoicing.models.alerts import AlertKind
 from invoicing.models.outbox import EventType
 from invoicing.outbox import announce, write_mail
-from invoicing.spend_thresholds import billed_before
 
 EVERYONE = Q(shadow=False)
 REFUSALS = (RuleError, ArithmeticError, LookupError, ValueError)
-OF_USAGE = {AlertKind.SPEND, AlertKind.THRESHOLD, AlertKind.COMMIT, AlertKind.BALANCE}
 
 
 @dataclass(slots=True)
@@ -78,7 +70,7 @@ def _measured(
 ) -> dict[int, list[Measure]]:
     """By contract. One that cannot be worked out is put down as failed; the others go on."""
     try:
-        return _measures(contracts, kinds, as_of)
+        return measures(contracts, kinds, as_of)
     except REFUSALS as error:
         if len(contracts) == 1:
             checked.failed[contracts[0].pk] = str(error)
@@ -87,72 +79,6 @@ def _measured(
         for each in contracts:
             found |= _measured([each], kinds, as_of, checked)
         return found
-
-
-def _measures(contracts: Sequence[Contract], kinds: Collection[str], as_of: datetime) -> dict[int, list[Measure]]:
-    found: dict[int, list[Measure]] = defaultdict(list)
-    current = in_force(contracts, as_of)
-    if OF_USAGE & set(kinds) and current:
-        states = live(current, as_of)
-        periods = [each.running.period for each in states if each.running and each.running.period]
-        billed = {pk: amount for pk, (amount, _) in billed_before(periods).items()}
-        for state in states:
-            found[state.contract.pk] += [*_of_spend(state, billed), *_of_balances(state)]
-    if AlertKind.ENTITLEMENT in kinds:
-        for each in current:
-            if each.deal.get("entitlements"):
-                found[each.pk] += _of_allowances(each, as_of)
-    if AlertKind.OVERDUE in kinds:
-        for contract, measure in _overdue(contracts, as_of):
-            found[contract].append(measure)
-    return found
-
-
-def _of_spend(state: Live, billed: dict[int, Decimal]) -> Iterator[Measure]:
-    running, contract = state.running, state.contract
-    if running is None or running.period is None:
-        return
-    place, spent = running.period.starting_at.isoformat(), spend(running.statement.lines)
-    yield Measure("spend", place, spent, f"{amount_text(spent, contract.currency)} spent in this period")
-    threshold = contract.parsed_deal.spend_threshold
-    if threshold is not None:
-        share = percent(subtract(spent, billed.get(running.period.pk, ZERO)), threshold.amount)
-        yield Measure("threshold", place, share, f"{_rounded(share)}% of the spend threshold reached")
-
-
-def _of_balances(state: Live) -> Iterator[Measure]:
-    currency = state.contract.currency
-    prepaid = [(balance, left) for balance, left in state.balances if balance.kind != POSTPAID]
-    for balance, left in prepaid:
-        if balance.amount:
-            share = percent(subtract(balance.amount, left), balance.amount)
-            words = f"{_rounded(share)}% of {balance.name} used"
-            yield Measure("commit", f"{balance.owner}/{balance.key}/{balance.segment}", share, words)
-    if prepaid:
-        left = state.left().get(currency, ZERO)
-        yield Measure("balance", "", left, f"{amount_text(left, currency)} left of commits and credits")
-
-
-def _of_allowances(contract: Contract, as_of: datetime) -> Iterator[Measure]:
-    for feature, grant in grants([contract], as_of).items():
-        if grant.limit is not None and grant.used is not None and grant.period is not None:
-            share = percent(grant.used, grant.limit)
-            words = f"{_rounded(share)}% of {feature} used ({plain(grant.used)} of {plain(grant.limit)})"
-            yield Measure("entitlement", f"{feature}/{grant.period.starting_at.isoformat()}", share, words, feature)
-
-
-def _overdue(contracts: Sequence[Contract], as_of: datetime) -> Iterator[tuple[int, Measure]]:
-    late = Invoice.objects.filter(contract__in=contracts, status=Status.ISSUED, due_at__lt=as_of)
-    for invoice in late:
-        if invoice.due_at is not None and invoice.open_amount > 0:
-            days = Decimal((as_of - invoice.due_at).days)
-            money = amount_text(invoice.open_amount, str(invoice.total.currency))
-            words = f"{money} of {invoice} is overdue by {days} day{'' if days == 1 else 's'}"
-            yield invoice.contract_id, Measure("overdue", f"invoice:{invoice.pk}", days, words)
-
-
-def _rounded(share: Decimal) -> str:
-    return plain(share.quantize(Decimal("0.1")))
 
 
 def _begin(rule: AlertRule, contract: Contract, measure: Measure, at: datetime) -> int:

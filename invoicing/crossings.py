@@ -7,7 +7,7 @@ from decimal import Decimal
 from catalog.money import ZERO, divide, multiply
 
 HUNDRED = Decimal(100)
-FALLING = "balance"
+FALLING = ("balance", "days_left")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class Measure:
 
 
 def is_reached(kind: str, value: Decimal, limit: Decimal) -> bool:
-    """A balance falls to its limit; everything else rises to it."""
-    return value <= limit if kind == FALLING else value >= limit
+    """A balance and the days it has left fall to their limit; everything else rises to it."""
+    return value <= limit if kind in FALLING else value >= limit
 
 
 def percent(part: Decimal, whole: Decimal) -> Decimal:

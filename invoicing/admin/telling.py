@@ -13,18 +13,25 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from billing_project.admin import ModelAdmin, ReadOnlyAdmin, button, plain
-from catalog.price_text import amount_text
+from catalog.price_text import amount_text, exact_text
 from invoicing.delivering import OLD_SECRET_LASTS, replay
 from invoicing.models import Alert, AlertRule, Delivery, OutgoingEvent, WebhookEndpoint
 from invoicing.models.alerts import AlertKind
 from invoicing.models.outbox import EventType, new_secret
 
-UNITS = {AlertKind.THRESHOLD: "%", AlertKind.COMMIT: "%", AlertKind.ENTITLEMENT: "%", AlertKind.OVERDUE: " days"}
+UNITS = {
+    AlertKind.THRESHOLD: "%",
+    AlertKind.COMMIT: "%",
+    AlertKind.ENTITLEMENT: "%",
+    AlertKind.DAYS_LEFT: " days",
+    AlertKind.OVERDUE: " days",
+    AlertKind.USAGE: "",
+}
 
 
 def limit_text(rule: AlertRule) -> str:
     if rule.kind in UNITS:
-        return f"{plain(rule.limit)}{UNITS[AlertKind(rule.kind)]}"
+        return f"{exact_text(rule.limit)}{UNITS[AlertKind(rule.kind)]}"
     return amount_text(rule.limit, rule.currency) if rule.currency else plain(rule.limit)
 
 

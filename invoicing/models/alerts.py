@@ -14,10 +14,13 @@ from contracts.models import Contract, Customer
 
 class AlertKind(models.TextChoices):
     SPEND = "spend", "Spend of the period reaches an amount"
+    USAGE = "usage", "Usage of a product in the period reaches a quantity"
     THRESHOLD = "threshold", "Spend reaches a percentage of the spend threshold"
     COMMIT = "commit", "A percentage of a commit or credit is used"
     BALANCE = "balance", "What is left of commits and credits falls to an amount"
+    DAYS_LEFT = "days_left", "Days left to use a commit or credit fall to a number"
     ENTITLEMENT = "entitlement", "A percentage of an allowance is used"
+    INVOICE = "invoice", "The total of an invoice reaches an amount"
     OVERDUE = "overdue", "An invoice is overdue by days"
 
 
@@ -28,13 +31,18 @@ class AlertRule(models.Model):
     name = models.CharField(max_length=200)
     kind = models.CharField(max_length=20, choices=AlertKind)
     limit = ExactField(
-        validators=[MinValueValidator(0)], help_text="An amount in the contract's currency, a percentage, or days."
+        validators=[MinValueValidator(0)],
+        help_text="An amount in the contract's currency, a quantity, a percentage, or days.",
     )
     customer = models.ForeignKey(
         Customer, on_delete=models.CASCADE, null=True, blank=True, related_name="alert_rules", help_text="Empty: all."
     )
     currency = models.CharField(max_length=3, blank=True, help_text="For amounts: only contracts in it. Empty: any.")
-    feature = models.CharField(max_length=200, blank=True, help_text="For allowances: of which feature. Empty: any.")
+    feature = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text="For allowances: of which feature; for usage: of which product (its key). Empty: any.",
+    )
     emails = ArrayField(
         models.EmailField(), default=list, blank=True, verbose_name="e-mail to", help_text="Addresses, by commas."
     )
@@ -49,8 +57,8 @@ class AlertRule(models.Model):
         return self.name
 
     def clean(self) -> None:
-        if self.feature and self.kind != AlertKind.ENTITLEMENT:
-            raise ValidationError({"feature": "Only an alert on an allowance looks at a feature."})
+        if self.feature and self.kind not in (AlertKind.ENTITLEMENT, AlertKind.USAGE):
+            raise ValidationError({"feature": "Only alerts on allowances and on usage look at a feature or product."})
 
     def concerns(self, contract: Contract) -> bool:
         return self.customer_id in (None, contract.customer_id) and self.currency in ("", contract.currency)

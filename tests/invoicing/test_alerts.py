@@ -46,6 +46,7 @@ def test_what_begins_and_what_ends() -> None:
     assert changes("commit", Decimal(80), [half, full], {}) == ([full], [])
     assert changes("commit", Decimal(80), [half, full], {"b": 1}) == ([], [])
     assert changes("commit", Decimal(80), [half], {"a": 1, "b": 2}) == ([], [1, 2])
+    assert changes("days_left", Decimal(9), [Measure("days_left", "a", Decimal(10), "")], {"a": 1}) == ([], [1])
     assert changes("balance", Decimal(50), [Measure("balance", "", Decimal(50), "")], {})[0]
     assert percent(Decimal(1), Decimal(8)) == Decimal("12.5")
 
@@ -103,6 +104,70 @@ def test_an_allowance() -> None:
     assert look(1, 2) == 1  # counted anew
 
 
+def test_a_quantity_of_a_product() -> None:
+    (contract,) = sell(used=[1500])
+    product = contract.rate_card.rates.get().product.key
+    rule("usage", "2000", feature=product)
+    rule("usage", "1", feature="other")
+    assert look(11) == 0
+    send(contract.customer.key, 500, day(11))
+    assert look(12) == 1
+    assert reasons() == [f"2,000 of {product} used in this period."]
+    assert look(1, 2) == 1  # a new period
+    assert reasons() == []
+
+
+def test_days_left_of_a_commit() -> None:
+    """20.00 until the end of January: 31 days are left on the first, 10 from the 22nd on."""
+    access = [{"amount": "20", "starting_at": "2026-01-01T00:00:00Z", "ending_before": "2026-02-01T00:00:00Z"}]
+    without_end = {"key": "other", "access": [{"amount": "1", "starting_at": "2026-01-01T00:00:00Z"}]}
+    sell(used=[10], deal={"credits": [{"key": "trial", "access": access}, without_end]})
+    rule("days_left", "10")
+    assert look(21) == 0
+    assert look(22) == 1
+    assert reasons() == ["10 days left to use 15.00 USD of trial (until 2026-01-31)."]
+    assert look(31) == 0
+    assert look(1, 2) == 1
+    assert reasons() == []
+
+
+def test_of_a_commit_that_is_used_up_no_days_are_left() -> None:
+    access = [{"amount": "5", "starting_at": "2026-01-01T00:00:00Z", "ending_before": "2026-02-01T00:00:00Z"}]
+    sell(used=[10], deal={"credits": [{"key": "trial", "access": access}]})
+    rule("days_left", "30")
+    assert look(20) == 0
+
+
+def test_an_invoices_total_once_from_the_first_look_to_the_payment() -> None:
+    """It is reached while the period runs; draft, in review and issued are the same crossing."""
+    (contract,) = sell(used=[10])  # 5.00
+    rule("invoice", "8")
+    assert look(11) == 0
+    send(contract.customer.key, 10, day(11))
+    assert look(12) == 1
+    assert reasons() == ["The invoice from 2026-01-01 comes to 10.00 USD."]
+    close_periods(day(1, 2))
+    assert look(1, 2) == 0
+    close_periods(day(3, 2))
+    assert look(3, 2) == 0
+    assert Invoice.objects.get().status == "in_review"
+    Invoice.objects.update(status="approved")
+    Invoice.objects.update(status="issued", number="INV-7", issued_at=day(4, 2))
+    assert look(5, 2) == 0
+    Invoice.objects.update(status="paid")
+    assert look(6, 2) == 1
+    assert reasons() == []
+    assert Alert.objects.count() == 1
+
+
+def test_the_total_of_a_threshold_invoice() -> None:
+    sell(used=[50], deal={"spend_threshold": {"amount": "20"}})
+    bill_now(list(Contract.objects.select_related("customer", "rate_card")), day(12))
+    rule("invoice", "25")
+    assert look(13) == 1
+    assert reasons() == ["INV-000001 comes to 25.00 USD."]
+
+
 def test_what_is_overdue() -> None:
     sell(used=[50], deal={"spend_threshold": {"amount": "20"}}, net_days=1)
     bill_now(list(Contract.objects.select_related("customer", "rate_card")), day(12))
@@ -141,6 +206,8 @@ def test_the_number_of_queries_does_not_grow(django_assert_max_num_queries: Any)
     rule("balance", "1")
     rule("spend", "100")
     rule("overdue", "1")
+    rule("invoice", "1000")
+    rule("days_left", "1")
     look(11)
     with django_assert_max_num_queries(30):
         look(11)
@@ -165,4 +232,4 @@ def test_the_pages(client: Client) -> None:
     assert "left of commits and credits" in client.get("/admin/invoicing/alert/?standing=yes").content.decode()
     assert "Low" in client.get("/admin/invoicing/alertrule/").content.decode()
     refused = client.post("/admin/invoicing/alertrule/add/", {**given, "feature": "calls"})
-    assert "Only an alert on an allowance looks at a feature." in refused.content.decode()
+    assert "Only alerts on allowances and on usage look at a feature or product." in refused.content.decode()
