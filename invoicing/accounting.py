@@ -23,6 +23,7 @@ from invoicing.journal import books_zone, first_open_day, write_entries
 from invoicing.models import FROZEN, AccountingPeriod, Invoice, JournalEntry
 from invoicing.permissions import require
 from invoicing.revenue import Entry, Part, entries_of_invoice, reversed_entry
+from invoicing.statement import build_threshold
 from invoicing.waterfall import Movement
 from meters.periods import local_midnight
 
@@ -82,7 +83,7 @@ def _accrue(periods: Sequence[BillingPeriod], month: date, end: datetime) -> Non
     entries: list[Entry] = []
     heads: list[JournalEntry] = []
     last = next_month(month) - timedelta(days=1)
-    for built in build(periods, until=end):
+    for built in build(periods, until=end, settle=build_threshold):
         entry = accrual_of(built, last)
         if entry is None or built.period is None:
             continue

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from invoicing.draft_rows import Built
 from invoicing.fees import DueFees, due_fees
 from invoicing.inputs import Terms, gather
 from invoicing.models import OPEN_AT, Invoice
-from invoicing.statement import Statement, StatementInputs, build_scheduled, build_statement, build_threshold
+from invoicing.statement import Statement, StatementInputs, build_scheduled, build_statement
 from meters.periods import Period
 
 USAGE_FIRST, THEN_FEES = 0, 1
@@ -51,12 +51,13 @@ def build(
     leaving_out: Sequence[int] = (),
     terms: Terms | None = None,
     until: datetime | None = None,
+    settle: Callable[[StatementInputs], Statement] = build_statement,
 ) -> list[Built]:
     """Build statements in order of time, then of the contract's key: the earlier ones draw from balances first.
 
     What open invoices draw counts as drawn for those that come after them, but for the invoices in `leaving_out`
     and the ones of the periods themselves. `terms` are those of all their contracts, where they were read before.
-    `until`: only what has accrued by an instant, as a threshold would bill it.
+    `until`: only usage before an instant. `settle`: how the statement of a period is worked out.
     """
     terms = terms or Terms([*(period.contract for period in periods), *(each.contract for each in fees)])
     pending = _Pending(terms, [period.pk for period in periods], leaving_out)
@@ -78,7 +79,7 @@ def build(
         payer = terms.balances.payer(contract)
         if isinstance(item, BillingPeriod):
             found = pending.drawn_from(contract, inputs[item.pk], place)
-            statement = build_threshold(found) if until else build_statement(found)
+            statement = settle(found)
             built.append(Built(contract, statement, period=item, payer=payer, balances=found.balances))
         else:
             bare = replace(terms.inputs(contract, item.due.period), added=added.get((contract.pk, item.at), ()))

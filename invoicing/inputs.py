@@ -108,6 +108,10 @@ class Terms:
             self.balances.shared_commits(contract),
         )
 
+    def customer_keys(self, contract: Contract) -> tuple[str, ...]:
+        """The keys of the customers whose usage the contract bills."""
+        return self._keys[contract.pk]
+
     def requests(
         self, contract: Contract, inputs: StatementInputs, first_key: int, until: datetime | None = None
     ) -> list["Asked"]:
@@ -127,7 +131,7 @@ class Terms:
                 request = UsageRequest(
                     key=first_key + len(asked),
                     meter=meter,
-                    customer_keys=self._keys[contract.pk],
+                    customer_keys=self.customer_keys(contract),
                     period=measured,
                     group_by=product.group_by,
                     where=where,

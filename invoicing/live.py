@@ -45,15 +45,16 @@ class Live:
         return dict(found)
 
 
-def live(contracts: Sequence[Contract], at: datetime) -> list[Live]:
+def live(contracts: Sequence[Contract], at: datetime, usage_before: datetime | None = None) -> list[Live]:
     """The contracts as they stand at an instant, in the same order. Expects `customer` and `rate_card` selected along.
 
-    Of a shadow contract, which is never closed, only the running period is looked at.
+    Of a shadow contract, which is never closed, only the running period is looked at. `usage_before`: as if only the
+    usage before an instant were there.
     """
     periods = _unclosed(contracts, at)
     terms = Terms(contracts)
     built: dict[int, list[Built]] = defaultdict(list)
-    for each in build(periods, terms=terms):
+    for each in build(periods, terms=terms, until=usage_before):
         built[each.contract.pk].append(each)
     balances = _balances(terms, contracts, built, at)
     found = []

@@ -55,15 +55,15 @@ class Fallen:
     due: Due
 
 
-def recharge_now(contracts: Collection[Contract], as_of: datetime) -> Recharged:
+def recharge_now(contracts: Collection[Contract], as_of: datetime, usage_before: datetime | None = None) -> Recharged:
     """Fill up the balances that have fallen to their threshold by `as_of`. Safe to repeat and to run twice at once.
-    Expects `customer` and `rate_card` selected along.
+    Expects `customer` and `rate_card` selected along. `usage_before`: as if no other usage were there.
     """
     found = Recharged()
     having = {each.pk: each for each in in_force(contracts, as_of) if "balance_threshold" in each.deal}
-    for contract in _candidates(having, as_of, found):
+    for contract in _candidates(having, as_of, found, usage_before):
         try:
-            found.done += _recharge(contract, as_of)
+            found.done += _recharge(contract, as_of, usage_before)
         except REFUSALS as error:
             found.failed[contract] = str(error)
     return found
@@ -90,17 +90,26 @@ def _overdue(invoice: Invoice, as_of: datetime) -> bool:
     return invoice.status == Status.ISSUED and invoice.due_at is not None and invoice.due_at < as_of
 
 
-def _candidates(contracts: Mapping[int, Contract], as_of: datetime, found: Recharged) -> list[int]:
+def has_fallen(contract: Contract, at: datetime, usage_before: datetime | None = None) -> bool:
+    """Whether the contract is in force and its balance at its threshold or below at an instant."""
+    return any(_fallen(each, at) for each in live(in_force([contract], at), at, usage_before))
+
+
+def _candidates(
+    contracts: Mapping[int, Contract], as_of: datetime, found: Recharged, usage_before: datetime | None
+) -> list[int]:
     """Those with a balance to fill up, seen without a lock."""
     if not contracts:
         return []
     try:
-        return [each.contract.pk for each in live(list(contracts.values()), as_of) if _fallen(each, as_of)]
+        states = live(list(contracts.values()), as_of, usage_before)
+        return [each.contract.pk for each in states if _fallen(each, as_of)]
     except REFUSALS as error:
         if len(contracts) == 1:
             found.failed.update(dict.fromkeys(contracts, str(error)))
             return []
-        return [fallen for pk, each in contracts.items() for fallen in _candidates({pk: each}, as_of, found)]
+        alone = [{pk: each} for pk, each in contracts.items()]
+        return [fallen for each in alone for fallen in _candidates(each, as_of, found, usage_before)]
 
 
 def _fallen(state: Live, as_of: datetime) -> Fallen | None:
@@ -126,7 +135,7 @@ def _unit_rate(contract: Contract, threshold: BalanceThreshold, as_of: datetime)
     )
 
 
-def _recharge(contract: int, as_of: datetime) -> int:
+def _recharge(contract: int, as_of: datetime, usage_before: datetime | None) -> int:
     with transaction.atomic(), authored_by(None, "The balance fell to its threshold."):
         row = locked_contract(contract)
         threshold = row.parsed_deal.balance_threshold
@@ -135,7 +144,7 @@ def _recharge(contract: int, as_of: datetime) -> int:
             return 0
         # Another machine may have been here since: at `as_of` what it added was not open yet.
         as_of = max([as_of, *(each.usable_from or each.at for each in earlier)])
-        fallen = _fallen(live([row], as_of)[0], as_of)
+        fallen = _fallen(live([row], as_of, usage_before)[0], as_of)
         if fallen is None:
             return 0
         number = (Recharge.objects.filter(contract=row).aggregate(last=Max("number"))["last"] or 0) + 1
@@ -213,7 +222,7 @@ def _release(recharge: int, as_of: datetime) -> int:
             made.status = Recharge.Status.DROPPED
         elif made.invoice.status == Status.PAID:
             made.status = Recharge.Status.USABLE
-            _agree(row, made, min(made.invoice.paid_at or as_of, as_of), saved=True)
+            _agree(row, made, max(made.at, min(made.invoice.paid_at or as_of, as_of)), saved=True)
         made.save(update_fields=["status", "usable_from"])
         _tell(made)
     return int(made.status == Recharge.Status.USABLE)

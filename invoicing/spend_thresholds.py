@@ -88,7 +88,7 @@ def _reached(contracts: Mapping[int, Contract], as_of: datetime) -> list[int]:
     before = billed_before(periods)
     found = {
         each.contract.pk: True
-        for each in build(periods, until=as_of + MOMENT)
+        for each in build(periods, until=as_of + MOMENT, settle=build_threshold)
         if each.period
         and spend_reached(
             thresholds[each.contract.pk], spend(each.statement.lines), before.get(each.period.pk, (ZERO, None))[0]

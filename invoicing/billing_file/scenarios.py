@@ -20,6 +20,7 @@ from invoicing.billing_file.parsing import parse
 from invoicing.billing_file.reading import Written, read_documents, split_scenarios
 from invoicing.billing_file.results import result
 from invoicing.close import close_periods
+from invoicing.past_recharges import recharge_past
 from invoicing.spend_thresholds import bill_thresholds
 from meters import dictionary, partitions
 from meters.rollup import roll_up
@@ -117,7 +118,8 @@ def _run(scenario: Scenario, folder: Path, now: datetime) -> dict[str, Any]:
     sent = send(entries, folder, as_of)
     while roll_up().more:
         pass
-    close_periods(as_of, alone=True)
+    closed_before = recharge_past(as_of)
+    close_periods(as_of, alone=not closed_before)
     bill_thresholds(as_of)
     return {**result(scenario.name, as_of), "events": sent}
 
