@@ -14,7 +14,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError
 from django.db.models import DateTimeField, Field, Model
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from psycopg.errors import ExclusionViolation, UniqueViolation
@@ -69,6 +69,20 @@ FORM_FIELDS: dict[type[Field[Any, Any]], dict[str, Any]] = {
 
 
 RACES = (ExclusionViolation, UniqueViolation)
+OVERTAKEN = "Somebody saved what contradicts this a moment ago. Nothing you typed is lost: look at it, and save again."
+REFUSED = "refused"  # on a request: why its form is not saved, whatever is in it
+
+
+def refusing(form: type[forms.BaseForm], refusal: str) -> type[forms.BaseForm]:
+    """The same form, which finds itself wrong for a reason of others."""
+
+    class Refusing(form):  # type: ignore[misc, valid-type]
+        def full_clean(self) -> None:
+            super().full_clean()
+            if self.is_bound:
+                self.add_error(None, refusal)
+
+    return Refusing
 
 
 class ModelAdmin(UnfoldModelAdmin[M]):
@@ -93,18 +107,29 @@ class ModelAdmin(UnfoldModelAdmin[M]):
     ) -> HttpResponse:
         """Two people who save what contradicts at once both pass the form: the second is told by the database.
 
-        Looked at again, the form sees what the first one saved and says so at its field.
+        Looked at again, the form sees what the first one saved and says so at its field. Whoever is overtaken again,
+        or refused by a rule while saving, gets the form back with all that was typed in it.
         """
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except IntegrityError as error:
-            if not isinstance(error.__cause__, RACES):
-                raise
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except IntegrityError:
-            messages.error(request, "Somebody saved what contradicts this a moment ago: look again, and repeat.")
-            return HttpResponseRedirect(request.get_full_path())
+        refusal = ""
+        for _ in range(2):
+            try:
+                return super().changeform_view(request, object_id, form_url, extra_context)
+            except IntegrityError as error:
+                if not isinstance(error.__cause__, RACES):
+                    raise
+                refusal = OVERTAKEN
+            except RuleError as error:
+                if request.method != "POST":
+                    raise
+                refusal = error.message
+                break
+        request.__dict__[REFUSED] = refusal
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def get_form(self, request: HttpRequest, obj: M | None = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        refusal = request.__dict__.get(REFUSED)
+        return form if refusal is None else refusing(form, refusal)
 
     def changes_in_words(self, obj: M, name: str, old: Any, new: Any) -> Iterable[tuple[str, str, str]] | None:
         """What differs within one field: where, before, after. None: the values are shown as they are."""
@@ -223,7 +248,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin[User], ModelAdmin[User]):
+class UserAdmin(DjangoUserAdmin[User], ModelAdmin[User]):  # type: ignore[misc]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm

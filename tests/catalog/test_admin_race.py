@@ -1,20 +1,25 @@
 """Two people save rates that contradict each other at the same moment: both forms are right when they are sent."""
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
+from billing_project.admin import OVERTAKEN
+from billing_project.errors import RuleError
 from catalog.card_grid import read_grid, save_grid
-from catalog.models import Rate
+from catalog.models import Product, Rate
 from tests import factories
 from tests.catalog.test_admin import form_of, post_card, row_errors
 
 FLAT = {"model": "flat", "amount": "9"}
+FACTORS = {"multiply_by": "1", "divide_by": "1", "rounding_places": "0"}
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
 
 
@@ -77,3 +82,77 @@ def test_the_second_one_of_two_grids_is_told_at_the_cell(client: Client) -> None
     (fault,) = response.json()["faults"]
     assert (fault["row"], fault["column"], fault["now"]) == (0, "", FLAT)
     assert Rate.objects.get().price == FLAT
+
+
+def elsewhere(work: Callable[[], Any]) -> None:
+    """Done and committed by another connection."""
+
+    def done() -> None:
+        try:
+            work()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(done).result()
+
+
+@pytest.mark.usefixtures("real_commits")
+def test_whoever_is_overtaken_twice_keeps_what_was_typed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.force_login(factories.user("Sales ops"))
+    admin_of_products = admin.site.get_model_admin(Product)
+    save, read = admin_of_products.save_model, admin_of_products.get_form
+    meter = factories.MeterFactory.create()
+    looks = []
+
+    def overtaken(*given: Any) -> None:
+        # Between the check of the form and its save another session takes the key ...
+        elsewhere(lambda: factories.ProductFactory.create(key="gpu", name="Theirs", meter=meter))
+        save(*given)
+
+    def looked_at(*given: Any, **more: Any) -> Any:
+        # ... and has given it free again when the form is looked at the next time.
+        elsewhere(lambda: Product.objects.filter(key="gpu").delete())
+        looks.append(1)
+        return read(*given, **more)
+
+    monkeypatch.setattr(admin_of_products, "save_model", overtaken)
+    monkeypatch.setattr(admin_of_products, "get_form", looked_at)
+    typed = {
+        "key": "gpu",
+        "name": "Hours of GPUs",
+        "kind": "usage",
+        "meter": meter.pk,
+        "tags": "compute, fast",
+        **FACTORS,
+    }
+    page = client.post(reverse("admin:catalog_product_add"), typed)
+    monkeypatch.undo()
+    assert len(looks) == 3, page.context["adminform"].form.errors
+    assert page.status_code == 200
+    assert page.context["adminform"].form.non_field_errors() == [OVERTAKEN]
+    shown = page.content.decode()
+    assert OVERTAKEN in shown
+    for text in ("gpu", "Hours of GPUs", "compute, fast"):
+        assert f'value="{text}"' in shown
+    assert not Product.objects.filter(name="Hours of GPUs").exists()
+    assert client.post(reverse("admin:catalog_product_add"), typed).status_code == 302
+    assert Product.objects.get(key="gpu").name == "Hours of GPUs"
+
+
+@pytest.mark.django_db
+def test_what_a_rule_refuses_while_it_is_saved_keeps_what_was_typed(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.force_login(factories.user("Sales ops"))
+
+    def refuse(*given: Any) -> None:
+        raise RuleError("The period up to 2026-02-01 is closed.")
+
+    monkeypatch.setattr(admin.site.get_model_admin(Product), "save_model", refuse)
+    meter = factories.MeterFactory.create()
+    typed = {"key": "gpu", "name": "Hours", "meter": meter.pk, **FACTORS}
+    page = client.post(reverse("admin:catalog_product_add"), typed)
+    assert page.status_code == 200
+    assert page.context["adminform"].form.non_field_errors() == ["The period up to 2026-02-01 is closed."]
+    assert 'value="Hours"' in page.content.decode()
