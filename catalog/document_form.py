@@ -20,7 +20,7 @@ from billing_project.decimals import plain
 class Word:
     """How people call a field. `suggest` names a list to choose from; `shown_if` names fields and the values that make
     this one apply, `only_known` that it does so only when there is something to suggest; `options` are the labels of
-    choices, in their order.
+    choices, in their order (a text with options is a choice too); `unsaid` is what holds where a part is not written.
     """
 
     label: str
@@ -28,6 +28,7 @@ class Word:
     placeholder: str = ""
     suggest: str = ""
     only_known: bool = False
+    unsaid: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     shown_if: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -74,12 +75,14 @@ def _field(cls: type, each: inspect.Field, words: Words, types: dict[str, Any]) 
         "shown_if": {name: list(values) for name, values in word.shown_if.items()},
         **_kind(inner, words, types),
     }
+    if shown["kind"] == "text" and word.options:
+        shown["kind"] = "choice"
     if shown["kind"] == "choice":
         shown["options"] = [*([["", word.options.get("", "–")]] if optional else []), *_options(inner, word)]
     if shown["kind"] in ("choice", "flag"):
         shown["default"] = _plain(each.default)
     if shown["kind"] == "part":
-        shown["optional"] = optional
+        shown |= {"optional": optional, "unsaid": word.unsaid or "everything"}
     return shown
 
 
@@ -134,7 +137,9 @@ def _without_none(of: inspect.Type) -> tuple[inspect.Type, bool]:
 
 
 def _options(of: inspect.Type, word: Word) -> Iterator[list[str]]:
-    known = [str(value) for value in of.values] if isinstance(of, inspect.LiteralType) else []
+    while isinstance(of, inspect.Metadata):
+        of = of.type
+    known = [str(value) for value in of.values] if isinstance(of, inspect.LiteralType) else [*word.options]
     for value in sorted(known, key=lambda each: _place(each, word)):
         yield [value, word.options.get(value) or value.replace("_", " ").capitalize()]
 

@@ -1,4 +1,4 @@
-"""A deal as a form field: its document as text, which the browser edits; faults by path."""
+"""A deal as a form field: its document as text, which the browser edits; faults by path. Templates have the same."""
 
 import json
 from collections.abc import Mapping
@@ -46,7 +46,11 @@ class DealField(forms.Field):
 
 def deal_text(deal: Mapping[str, Any], zone: ZoneInfo) -> str:
     """The deal as the form's field holds it."""
-    return json.dumps(shown_document(deal, zone), ensure_ascii=False, indent=2)
+    return document_text(shown_document(deal, zone))
+
+
+def document_text(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=2)
 
 
 def read_deal(written: Mapping[str, Any], zone: ZoneInfo, catalog: Catalog | None) -> dict[str, Any]:
@@ -54,8 +58,8 @@ def read_deal(written: Mapping[str, Any], zone: ZoneInfo, catalog: Catalog | Non
     return deal_as_dict(parse_deal(read_document(written, zone), zone, catalog))
 
 
-def spoken(fault: Fault) -> dict[str, str]:
-    """A fault for a screen: its path, and a sentence without the words of programmers."""
+def spoken(fault: Fault, form: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """A fault for a screen: its path, and a sentence without the words of programmers. `form`: of a deal."""
     message = fault.message
     if fault.code in ("type", "value") and any(word in message for word in NUMBER_EXPECTED):
         message = "write a number, such as 1250 or 0.002"
@@ -63,17 +67,19 @@ def spoken(fault: Fault) -> dict[str, str]:
         message = "write a date, such as 2026-03-01"
     elif "matching regex" in message or "length >= 1" in message:
         message = "give a key without spaces at its ends"
+    elif fault.code == "duration" and "write a duration" in message:
+        message = "write a whole number of days, weeks, months or years"
     elif fault.code == "missing":
         message = "is needed"
     return {
         "path": fault.path,
-        "place": place_text(deal_form(), fault.path),
+        "place": place_text(form or deal_form(), fault.path),
         "message": f"{message[:1].upper()}{message[1:]}.",
     }
 
 
-def faults_by_path(error: DealError) -> list[dict[str, str]]:
-    return [spoken(fault) for fault in error.faults]
+def faults_by_path(error: DealError, form: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
+    return [spoken(fault, form) for fault in error.faults]
 
 
 def suggestions(card: RateCard | None) -> dict[str, list[Any]]:

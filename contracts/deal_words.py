@@ -1,4 +1,7 @@
-"""A deal in the words of the screen: labels, help, what to suggest and when a field applies. Pure."""
+"""A deal in the words of the screen: labels, help, what to suggest and when a field applies. Pure.
+
+A template has the same form; where a deal says when, it says how long after the start of the contract.
+"""
 
 from functools import cache
 from typing import Any
@@ -6,6 +9,7 @@ from typing import Any
 from catalog.document_form import Word, Words, describe
 from catalog.price_words import WORDS as PRICE_WORDS
 from contracts.deal import Deal
+from contracts.templates import TemplateTerms
 
 EVERY = {"": "Billing period", "day": "Day", "week": "Week", "month": "Month", "quarter": "Quarter", "year": "Year"}
 RATE = {"list": "List rate", "commit": "Commit rate"}
@@ -34,6 +38,22 @@ WORDS: Words = {
         "entitlements": Word("Entitlements", "What the customer may use, and how much of it."),
         "usage_filter": Word(
             "Only this usage", "Group key and its values. For customers with several contracts. Nothing: all usage."
+        ),
+        "usage_customers": Word(
+            "Usage of others too", "Keys of customers below this one whose usage this contract bills as well."
+        ),
+    },
+    "TemplateTerms": {
+        "term": Word("Lasts", "Empty: until somebody ends it."),
+        "net_days": Word("Days to pay"),
+        "timezone": Word("Time zone", "Empty: the customer's.", suggest="timezones"),
+        "billing": Word("Billing", unsaid="every calendar month"),
+    },
+    "Billing": {
+        "every": Word("Every", options=EVERY),
+        "anchor": Word(
+            "Periods are counted from",
+            options={"calendar": "the calendar", "contract": "the day the contract starts"},
         ),
     },
     "Scope": {
@@ -218,6 +238,7 @@ OWN_TERMS = {
     "balances": ["commits", "credits", "recurring_commits", "recurring_credits"],
     "subscriptions": ["subscriptions"],
 }
+AFTER_START = "after the start"
 
 
 @cache
@@ -227,3 +248,21 @@ def deal_form() -> dict[str, Any]:
     tabs = {tab: list(parts) for tab, parts in TABS.items()}
     tabs["Limits"] += [part for part in Deal.__struct_fields__ if part not in named]
     return {**describe(Deal, WORDS), "tabs": tabs, "own_terms": OWN_TERMS}
+
+
+@cache
+def template_form() -> dict[str, Any]:
+    """The same for a template: its own terms on the first tab, and durations instead of instants."""
+    form = describe(TemplateTerms, WORDS)
+    own = [name for name in WORDS["TemplateTerms"] if name in TemplateTerms.__struct_fields__]
+    types = {
+        name: {**shape, "fields": [_as_duration(field) for field in shape["fields"]]} if "fields" in shape else shape
+        for name, shape in form["types"].items()
+    }
+    return {**deal_form(), **form, "types": types, "tabs": {**deal_form()["tabs"], "Terms": own}}
+
+
+def _as_duration(field: dict[str, Any]) -> dict[str, Any]:
+    if field["kind"] == "instant":
+        return {**field, "kind": "duration", "after": AFTER_START}
+    return {**field, "kind": "duration", "after": ""} if field["name"] == "term" else field

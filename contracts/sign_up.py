@@ -1,7 +1,7 @@
 """Contracts that come from something else: signed from a template, or the successor of one that ends."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -21,6 +21,7 @@ from contracts.models import Anchor, Contract, ContractTemplate, Customer, share
 from contracts.refusals import refusal_of_faults, refusal_of_model
 from contracts.renewing import renewed
 from contracts.templates import contract_of
+from meters.periods import local_midnight
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -121,6 +122,19 @@ def contract_from(document: ContractDocument, customer: Customer) -> Contract:
         shadow=document.shadow,
         deal=deal_as_dict(deal_of(document)),
     )
+
+
+def as_signed(template: ContractTemplate, day: date) -> Contract:
+    """A contract on a template's terms from a day on: nobody's, not saved. Raises DealError, OverflowError past the
+    calendar's end.
+    """
+    zone = ZoneInfo(template.document.get("timezone") or "UTC")
+    card = template.rate_card
+    written = contract_of(template.document, local_midnight(day, zone), zone)
+    named = {"key": template.key, "name": template.name, "customer": template.key, "rate_card": card.key}
+    contract = contract_from(parse_contract({**named, **written}, zone), Customer(timezone=zone.key))
+    contract.rate_card, contract.currency, contract.template = card, card.currency, template
+    return contract
 
 
 def as_document(contract: Contract) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """The pages of customers, contracts and unclaimed usage."""
 
-from contracts.admin import approval, contracts, customers
+from contracts.admin import approval, contracts, customers, templates
 
-__all__ = ["approval", "contracts", "customers"]
+__all__ = ["approval", "contracts", "customers", "templates"]

@@ -1,10 +1,9 @@
-"""What the deal desk works with: guardrails, deals that wait for a second person, contract templates."""
+"""What the deal desk works with: guardrails, and deals that wait for a second person."""
 
 from datetime import datetime
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.http import HttpRequest
@@ -13,7 +12,6 @@ from django.utils.html import format_html_join
 from django.utils.text import Truncator
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing_project.admin import ModelAdmin, ReadOnlyAdmin, button
 from contracts.approval import (
@@ -25,7 +23,7 @@ from contracts.approval import (
 )
 from contracts.changing import COLUMNS
 from contracts.deal_changes import beyond_text, deal_changes
-from contracts.models import Amendment, Contract, ContractTemplate, DealGuardrails, Standing
+from contracts.models import Amendment, Contract, DealGuardrails, Standing
 from contracts.period_text import instant_text, minute_text
 
 LABELS = {"Awaiting approval": "warning", "In force": "success", "Rejected": "danger"}
@@ -164,22 +162,3 @@ class DealGuardrailsAdmin(ModelAdmin[DealGuardrails]):
         ("Credits", {"fields": ["max_free_amount"]}),
         ("Terms", {"fields": ["max_term_months", "max_net_days"]}),
     ]  # fmt: skip
-
-
-class TemplateForm(forms.ModelForm[ContractTemplate]):
-    class Meta:
-        model = ContractTemplate
-        fields = ["key", "name", "rate_card", "document", "archived_at"]
-        widgets = {"document": UnfoldAdminTextareaWidget(attrs={"rows": 24, "spellcheck": "false"})}
-
-
-@admin.register(ContractTemplate)
-class ContractTemplateAdmin(ModelAdmin[ContractTemplate]):
-    form = TemplateForm
-    list_display = ["name", "key", "rate_card", "archived_at"]
-    fields = ["key", "name", "rate_card", "document", "archived_at"]
-    search_fields = ["key", "name"]
-    autocomplete_fields = ["rate_card"]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: ContractTemplate | None = None) -> list[str]:
-        return ["key"] if obj else []

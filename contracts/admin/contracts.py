@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
+from django.db import connection
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -15,7 +16,7 @@ from unfold.decorators import action, display
 
 from billing_project.admin import ModelAdmin, ReadOnlyInline
 from contracts.admin.approval import ContractDecisions
-from contracts.admin.deal_screen import copied_terms, deal_screen, offered, standing
+from contracts.admin.deal_screen import copied_terms, deal_screen, offered, standing, template_named
 from contracts.approval import save_terms
 from contracts.deal_changes import beyond_text, deal_changes
 from contracts.forms import ContractForm
@@ -92,6 +93,12 @@ class ContractAdmin(ContractDecisions, ModelAdmin[Contract]):
     def get_readonly_fields(self, request: HttpRequest, obj: Contract | None = None) -> list[str]:
         return ["key", "customer", "currency", "span"] if obj else []
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Contract | None:
+        # What is compared with the page that is saved must not change before it is.
+        if request.method == "POST" and connection.in_atomic_block and str(object_id).isdecimal():
+            list(Contract.objects.select_for_update(no_key=True).filter(pk=object_id).values_list("pk"))
+        return super().get_object(request, object_id, from_field)
+
     def get_fieldsets(self, request: HttpRequest, obj: Contract | None = None) -> Any:
         if obj is None or self.has_change_permission(request, obj):
             return self.fieldsets
@@ -122,6 +129,8 @@ class ContractAdmin(ContractDecisions, ModelAdmin[Contract]):
         return rendered
 
     def save_model(self, request: HttpRequest, obj: Contract, form: ModelForm[Contract], change: bool) -> None:
+        if not change:
+            obj.template = template_named(request.GET.get("template", ""))
         beyond = save_terms(obj, form.changed_data, cast("User", request.user))
         if beyond:
             told = "; ".join(beyond_text(str(each)) for each in beyond)

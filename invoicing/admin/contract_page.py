@@ -142,7 +142,7 @@ def _answer(contract: Contract | None, wrong: list[str], faults: list[dict[str, 
             note = f"as of {now.astimezone(contract.zone):%-d %b %Y %H:%M}"
         except (RuleError, DealError, DocumentError) as refusal:
             wrong = [*wrong, str(refusal)]
-    said = render_to_string("invoicing/contract_faults.html", {"wrong": wrong, "faults": faults})
+    said = render_to_string("contracts/faults.html", {"wrong": wrong, "faults": faults, "what": "The deal"})
     return {"html": html, "wrong": said, "faults": faults, "note": note}
 
 

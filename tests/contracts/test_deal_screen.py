@@ -17,8 +17,10 @@ from contracts.deal import Deal
 from contracts.deal_dates import local_text, read_document, shown_document
 from contracts.deal_field import read_deal
 from contracts.deal_format import deal_as_dict, parse_deal
-from contracts.deal_words import TABS, deal_form
+from contracts.deal_words import TABS, deal_form, template_form
+from contracts.merging import merged
 from contracts.models import Contract, ContractTemplate, DealGuardrails, Standing
+from contracts.templates import TemplateTerms
 from tests import factories
 from tests.contracts.deal_documents import EVERYTHING, deal_documents
 from tests.contracts.test_admin import ADD_CONTRACT, change_url, errors, new_contract
@@ -248,8 +250,167 @@ def test_a_contract_starts_from_a_template(sales: Client) -> None:
     }
     assert (form["net_days"].value(), form["billing_every"].value()) == (14, "quarter")
     assert form["ending_before"].value().date().isoformat() == "2027-03-01"
-    for unknown in ({"template": "0"}, {"template": str(template.pk), "day": "soon"}):
+    signed = new_contract(rate_card=card, deal=form["deal"].value())
+    assert sales.post(f"{reverse(ADD_CONTRACT)}?template={template.pk}", signed).status_code == 302
+    assert Contract.objects.get().template == template
+    for unknown in ({"template": "0"}, {"template": str(template.pk), "day": "soon"}, {"day": "9999-12-31"}):
+        unknown = {"template": str(template.pk), **unknown}
         assert sales.get(reverse(ADD_CONTRACT), unknown).status_code == 200
+
+
+@pytest.mark.django_db
+def test_a_templates_zone_and_anchor_come_along(sales: Client) -> None:
+    card = factories.RateCardFactory.create()
+    document = {
+        "timezone": "Asia/Tokyo",
+        "billing": {"anchor": "contract"},
+        "charges": [{"key": "setup", "product": "setup", "amount": "1", "at": "P1M"}],
+    }
+    template = ContractTemplate.objects.create(key="starter", name="Starter", rate_card=card, document=document)
+    page = sales.get(reverse(ADD_CONTRACT), {"template": str(template.pk), "day": "2026-01-31"})
+    form = page.context["adminform"].form
+    assert (form["timezone"].value(), form["billing_anchor"].value()) == ("Asia/Tokyo", "contract")
+    assert json.loads(form["deal"].value())["charges"][0]["at"] == "2026-02-28"
+
+
+# --- templates -----------------------------------------------------------------------------------------------------
+
+ADD_TEMPLATE = "admin:contracts_contracttemplate_add"
+TEMPLATE_PREVIEW = "admin:contracts_template_preview"
+SETUP = {"key": "a", "product": "tables", "amount": "1"}
+
+
+def test_a_template_has_the_form_of_a_deal_with_durations() -> None:
+    form = template_form()
+    assert form["tabs"]["Terms"] == ["term", "net_days", "timezone", "billing"]
+    assert {**form["tabs"], "Terms": []} == deal_form()["tabs"]
+    parts = sorted(part for parts in form["tabs"].values() for part in parts)
+    assert parts == sorted(TemplateTerms.__struct_fields__)
+    kinds = {field["kind"] for shape in form["types"].values() for field in shape.get("fields", ())}
+    assert "duration" in kinds
+    assert "instant" not in kinds
+
+
+def template_fields(**document: Any) -> dict[str, Any]:
+    """What the page of a new template sends."""
+    card = factories.RateCardFactory.create()
+    seat = {"kind": "subscription", "meter": None, "key": "seat", "name": "Seat"}
+    factories.RateFactory.create(rate_card=card, product=factories.ProductFactory.create(**seat))
+    return {"key": "starter", "name": "Starter", "rate_card": card.pk, "document": json.dumps(document)}
+
+
+@pytest.mark.django_db
+def test_a_template_is_saved_and_shown_on_its_screen(sales: Client) -> None:
+    fields = template_fields(
+        term="P1Y", commits=[{**COMMIT, "access": [{"amount": "5", "starting_at": "P0D"}], "invoices": []}]
+    )
+    assert sales.post(reverse(ADD_TEMPLATE), fields).status_code == 302
+    template = ContractTemplate.objects.get()
+    assert template.document["commits"][0]["access"] == [{"amount": "5", "starting_at": "P0D"}]
+    page = sales.get(reverse("admin:contracts_contracttemplate_change", args=[template.pk]))
+    assert json.loads(page.context["deal"]["text"]) == template.document
+    client = Client()
+    client.force_login(factories.user("Auditor"))
+    page = client.get(reverse("admin:contracts_contracttemplate_change", args=[template.pk]))
+    assert page.context["deal"]["read_only"]
+    assert json.loads(page.context["deal"]["text"]) == template.document
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("document", "path", "message"),
+    [
+        ({"charges": [{**SETUP, "at": "PsoonM"}]}, "charges[0].at", "Write a whole number of days, weeks, months or"),
+        ({"term": "P0D"}, "term", "Lasts no time at all; leave it out for a contract without an end."),
+        ({"charges": [{**SETUP, "at": "P0D"}]}, "charges[0].product", "There is no product tables."),
+        ({"billing": {"anchor": "soon"}}, "billing.anchor", "Is 'soon'; write calendar, contract or a date such as"),
+    ],
+)
+def test_a_templates_fault_stands_at_its_field(sales: Client, document: Any, path: str, message: str) -> None:
+    fields = template_fields(**document)
+    (fault,) = sales.post(reverse(ADD_TEMPLATE), fields).context["deal"]["faults"]
+    assert fault["path"] == path
+    assert fault["message"].startswith(message)
+    assert sales.post(reverse(TEMPLATE_PREVIEW), fields).json()["faults"] == [fault]
+    assert not ContractTemplate.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_template_is_previewed_as_if_it_were_signed_today(sales: Client) -> None:
+    DealGuardrails.objects.create(max_discount_percent=20)
+    seats = {"key": "seats", "product": "seat", "quantity": "3", "billed": "advance"}
+    shown = template_fields(term="P1M", subscriptions=[seats], discounts=[{"percent": "30"}])
+    answer = sales.post(reverse(TEMPLATE_PREVIEW), shown).json()
+    assert "Each contract waits for a second person" in answer["html"]
+    assert "Seat" in answer["html"]
+    assert sales.post(reverse(TEMPLATE_PREVIEW), {**shown, "rate_card": ""}).json()["html"] is None
+    assert not ContractTemplate.objects.exists()
+    assert not Contract.objects.exists()
+
+
+# --- two people on one page ----------------------------------------------------------------------------------------
+
+
+def shown_to(client: Client, contract: Contract) -> dict[str, Any]:
+    """What the page of a contract sends when nothing is typed."""
+    page = client.get(change_url(contract))
+    known = {"rate_card": contract.rate_card, "timezone": contract.timezone, "net_days": contract.net_days}
+    return {**new_contract(**known, deal=page.context["deal"]["text"]), "seen": page.context["deal"]["seen"]}
+
+
+@pytest.mark.django_db
+def test_what_somebody_else_saved_since_is_not_overwritten(sales: Client) -> None:
+    contract = factories.ContractFactory.create(deal={"discounts": [{"percent": "10"}]})
+    mine, theirs = (shown_to(sales, contract) for _ in range(2))
+    minimum = {"discounts": [{"percent": "10"}], "minimums": [{"amount": "50"}]}
+    assert (
+        sales.post(change_url(contract), {**theirs, "net_days": "60", "deal": json.dumps(minimum)}).status_code == 302
+    )
+    assert (
+        sales.post(
+            change_url(contract), {**mine, "name": "Nova", "deal": '{"discounts": [{"percent": "12"}]}'}
+        ).status_code
+        == 302
+    )
+    contract.refresh_from_db()
+    assert (contract.name, contract.net_days) == ("Nova", 60)
+    assert contract.deal == {"discounts": [{"percent": "12"}], "minimums": [{"amount": "50"}]}
+
+
+@pytest.mark.django_db
+def test_where_both_changed_the_same_the_second_one_decides(sales: Client) -> None:
+    contract = factories.ContractFactory.create(deal={"discounts": [{"percent": "10"}]})
+    mine, theirs = (shown_to(sales, contract) for _ in range(2))
+    sales.post(
+        change_url(contract), {**theirs, "net_days": "60", "deal": '{"discounts": [{"percent": "11"}], "charges": []}'}
+    )
+    wanted = {**mine, "net_days": "45", "name": "Nova", "deal": '{"discounts": [{"percent": "12"}]}'}
+    page = sales.post(change_url(contract), wanted)
+    assert errors(page)["net_days"] == ["Somebody saved 60 here a moment ago. Save again to put yours in its place."]
+    (fault,) = page.context["deal"]["faults"]
+    assert (fault["path"], fault["message"]) == (
+        "discounts",
+        "Somebody changed this a moment ago (Discounts 1, percent off: 10 → 11). Save again to put yours in its place.",
+    )
+    assert 'value="45"' in page.content.decode()
+    assert json.loads(page.context["deal"]["text"]) == {"discounts": [{"percent": "12"}]}
+    # What only the other one changes between the two looks stays theirs.
+    Contract.objects.filter(pk=contract.pk).update(purchase_order="PO-7")
+    assert sales.post(change_url(contract), {**wanted, "seen": page.context["deal"]["seen"]}).status_code == 302
+    contract.refresh_from_db()
+    assert (contract.name, contract.net_days, contract.purchase_order) == ("Nova", 45, "PO-7")
+    assert contract.deal == {"discounts": [{"percent": "12"}]}
+
+
+@given(
+    *(st.dictionaries(st.sampled_from("abc"), st.integers(0, 2)) for _ in range(3)),
+)
+def test_two_changes_are_put_together_by_name(seen: Any, mine: Any, theirs: Any) -> None:
+    together, both = merged(seen, mine, theirs)
+    for name in "abc":
+        before, wanted, stored, kept = (each.get(name) for each in (seen, mine, theirs, together))
+        assert (name in both) == (before != wanted != stored != before)
+        assert kept == (stored if wanted == before else wanted)
 
 
 @pytest.mark.django_db

@@ -4,7 +4,10 @@
   "use strict";
 
   const DAY_AND_TIME = /^(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d(?::\d\d)?))?$/;
-  const SIMPLE = new Set(["text", "number", "whole", "flag", "choice", "instant", "scalar"]);
+  const SIMPLE = new Set(["text", "number", "whole", "flag", "choice", "instant", "duration", "scalar"]);
+  const LENGTH = /^P(.+)([DWMY])$/;
+  const WHOLE_LENGTH = /^P(\d+)([DWMY])$/;
+  const LENGTHS = { D: "days", W: "weeks", M: "months", Y: "years" };
   let counter = 0;
 
   const make = (tag, given = {}, ...children) => {
@@ -21,6 +24,13 @@
   const isEmpty = (value) =>
     value === undefined || value === null || value === "" ||
     (typeof value === "object" && Object.keys(value).length === 0);
+
+  const lengthText = (text) => {
+    const parts = WHOLE_LENGTH.exec(text);
+    if (!parts) return text;
+    const name = LENGTHS[parts[2]];
+    return `${parts[1]} ${parts[1] === "1" ? name.slice(0, -1) : name}`;
+  };
 
   class DocumentEditor {
     // `suggestions`: by name, a list of texts or of {value, label}. `changed` is called after each edit.
@@ -121,6 +131,7 @@
           set(chosen === "" || (chosen === field.default && holder[field.name] === undefined) ? "" : chosen);
         });
         case "instant": return this.instant(value, set);
+        case "duration": return this.duration(value, set, field);
         case "names": return this.names(value ?? [], set, field.suggest);
         case "values": return this.pairs(value ?? {}, set, (one, put) => this.text(String(one ?? ""), put), "");
         case "lists": return this.pairs(value ?? {}, set, (one, put) => this.names(one ?? [], put, ""), []);
@@ -179,6 +190,28 @@
       day.addEventListener("input", put);
       time.addEventListener("input", put);
       return make("div", { class: "doc-instant" }, day, time, reveal);
+    }
+
+    // A number of days, weeks, months or years; any other duration is written out, as in P1Y6M.
+    duration(value, set, field) {
+      if (this.readOnly) return make("span", { class: "doc-shown" }, `${lengthText(value ?? "")} ${field.after}`);
+      const parts = LENGTH.exec(value ?? "");
+      const simple = !value || (parts && !/[A-Z]/.test(parts[1]));
+      const unit = make("select", { class: "doc-input", "aria-label": `${field.label}: unit`, onchange: () => put(true) },
+        ...Object.entries({ ...LENGTHS, "": "as P1Y6M" }).map(([key, name]) =>
+          make("option", { value: key, selected: simple ? key === (parts?.[2] ?? "M") : key === "" }, name)));
+      const number = make("input", {
+        type: "text", id: `doc-${++counter}`, class: "doc-input doc-number", autocomplete: "off",
+        value: simple ? parts?.[1] ?? "" : value, oninput: () => put(false),
+      });
+      const put = (changed) => {
+        const text = number.value.trim();
+        if (changed && !unit.value && /^\d+$/.test(text)) number.value = `P${text}M`;
+        if (changed && unit.value) number.value = /\d+/.exec(text)?.[0] ?? "";
+        const written = number.value.trim();
+        set(written && unit.value ? `P${written}${unit.value}` : written);
+      };
+      return make("div", { class: "doc-duration" }, number, unit, field.after ? make("span", { class: "doc-help" }, field.after) : null);
     }
 
     names(value, set, suggest) {
@@ -255,10 +288,10 @@
         const head = make("div", { class: "doc-part-head" }, make("strong", {}, field.label), this.help(field.help));
         if (!open) {
           const opened = () => { host.dataset.open = "1"; if (field.optional || !holder[field.name]) toggle(true); };
-          const text = field.optional ? `+ ${field.label}` : `${field.label}: everything`;
+          const text = field.optional ? `+ ${field.label}` : `${field.label}: ${field.unsaid}`;
           host.replaceChildren(this.readOnly ? "" : make("button", {
             type: "button", class: "doc-link", onclick: opened, title: field.help,
-          }, field.optional ? text : `${text} – narrow it down`));
+          }, field.optional ? text : `${text} – ${field.unsaid === "everything" ? "narrow it down" : "change it"}`));
           return;
         }
         if (!holder[field.name]) holder[field.name] = {};
@@ -329,7 +362,8 @@
       if (number !== undefined) words.push(row.multiplier === undefined ? String(number) : `× ${number}`);
       if (row.percent !== undefined) words.push(`${row.percent}%`);
       const start = row.starting_at ?? row.at ?? row.access?.[0]?.starting_at;
-      if (start) words.push(`from ${start.slice(0, 10)}`);
+      if (start?.startsWith("P")) words.push(/^P0[DWMY]$/.test(start) ? "from the start" : `from ${lengthText(start)} on`);
+      else if (start) words.push(`from ${start.slice(0, 10)}`);
       return words.join(" · ");
     }
 

@@ -53,7 +53,7 @@
     const count = () => {
       for (const panel of panels) {
         const mark = tabOf(panel).querySelector("[data-deal-count]");
-        if (!mark) continue;
+        if (!mark || panel === panels[0]) continue; // what a contract always has is not counted
         const number = partsOf(panel).reduce((sum, part) => {
           const value = editor.value[part];
           return sum + (Array.isArray(value) ? value.length : value && Object.keys(value).length ? 1 : 0);
@@ -85,10 +85,9 @@
       asked?.abort();
       asked = new AbortController();
       state.textContent = "working it out …";
-      const url = `${screen.dataset.preview}?contract=${screen.dataset.contract}`;
       const request = readOnly ? {} : { method: "POST", body: new FormData(form) };
       try {
-        const answer = await fetch(url, { ...request, signal: asked.signal, headers: { Accept: "application/json" } });
+        const answer = await fetch(screen.dataset.preview, { ...request, signal: asked.signal, headers: { Accept: "application/json" } });
         if (!answer.ok) throw new Error(`${answer.status}`);
         const { html, wrong, faults, note } = await answer.json();
         wrongs.innerHTML = wrong;
