@@ -16,6 +16,9 @@ ONE = Decimal(1)
 # `divide`.
 EXACT = Context(prec=400, rounding=ROUND_HALF_UP)
 QUOTIENT_UNIT = Decimal("1e-40")
+# Where amounts made from quotients are still known: what is priced from one, and what became of it in the end.
+RESTORED_UNIT = Decimal("1e-30")
+KNOWN_UNIT = Decimal("1e-25")
 
 
 @cache
@@ -30,7 +33,19 @@ def minor_unit(currency: str) -> Decimal:
 
 def round_amount(amount: Decimal, currency: str) -> Decimal:
     """Round half-up (away from zero) to the currency's minor unit: the rule for every line amount."""
-    return amount.quantize(minor_unit(currency), ROUND_HALF_UP, context=EXACT)
+    # What quotients lost on the way must not decide over half a cent.
+    known = amount.quantize(KNOWN_UNIT, ROUND_HALF_UP, context=EXACT)
+    return known.quantize(minor_unit(currency), ROUND_HALF_UP, context=EXACT)
+
+
+def restored(amount: Decimal) -> Decimal:
+    """An amount as it was before a quotient in it was rounded at 40 places: 160 seconds at 0.1125 an hour are 0.005,
+    not 0.00499…9 that would lose its cent.
+    """
+    exponent = amount.as_tuple().exponent
+    if isinstance(exponent, int) and exponent <= -40:
+        return amount.quantize(RESTORED_UNIT, ROUND_HALF_UP, context=EXACT)
+    return amount
 
 
 def whole_units(amount: Decimal, currency: str) -> Decimal:

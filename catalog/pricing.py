@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from catalog.money import EXACT, ONE, ZERO, add, divide, multiply, subtract
+from catalog.money import EXACT, ONE, ZERO, add, divide, multiply, restored, subtract
 from catalog.prices import (
     Dynamic,
     Flat,
@@ -249,7 +249,7 @@ def _times(tier: TierCharge, multiplier: Decimal) -> TierCharge:
         quantity=tier.quantity,
         unit_amount=multiply(tier.unit_amount, multiplier),
         flat_amount=multiply(tier.flat_amount, multiplier),
-        amount=multiply(tier.amount, multiplier),
+        amount=restored(multiply(tier.amount, multiplier)),
     )
 
 
@@ -265,7 +265,8 @@ def _beyond(quantity: Decimal, free_units: Decimal) -> Decimal:
 
 
 def _units(quantity: Decimal, unit_amount: Decimal, flat_amount: Decimal = ZERO) -> TierCharge:
-    return TierCharge(quantity, unit_amount, flat_amount, add([multiply(quantity, unit_amount), flat_amount]))
+    units = restored(multiply(quantity, unit_amount))
+    return TierCharge(quantity, unit_amount, flat_amount, add([units, flat_amount]))
 
 
 def _in_tier(tier: Tier, quantity: Decimal) -> TierCharge:
@@ -326,4 +327,5 @@ class Conversion:
         converted = divide(multiply(quantity, self.multiply_by), self.divide_by)
         if not self.rounding:
             return converted
-        return converted.quantize(ONE.scaleb(-self.places), ROUNDINGS[self.rounding], context=EXACT)
+        # 2/3 of a month of 744 hours are 496 of them, not the 496.00…02 that would be rounded up.
+        return restored(converted).quantize(ONE.scaleb(-self.places), ROUNDINGS[self.rounding], context=EXACT)

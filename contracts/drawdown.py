@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from billing_project.decimals import plain
 from catalog.bands import bands, quantity_for
 from catalog.group_values import group_key
-from catalog.money import ONE, ZERO, add, divide, multiply, negate, subtract, whole_units
+from catalog.money import ONE, ZERO, add, divide, multiply, negate, restored, subtract, whole_units
 from contracts.balances import POSTPAID, Balance, BalanceId, left_at_start, roll
 from contracts.lines import Line, Payable, Pricing, parts_of, rounded
 from contracts.rating import priced_line
@@ -204,7 +204,7 @@ def _priced(payable: Payable, pricing: Pricing, currency: str) -> Payable:
     """The same charge at another price; its adjustments keep their proportion to it."""
     line = payable.line
     charged = pricing.charged()
-    exact = charged.amount if line.share is None else multiply(charged.amount, line.share)
+    exact = charged.amount if line.share is None else restored(multiply(charged.amount, line.share))
     new = priced_line(currency, line.kind, pricing, charged, line.period, line.quantity, line.events)
     new = replace(new, amount=rounded(exact, currency, new.unit), amount_exact=exact, share=line.share)
     return replace(payable, line=new, pricing=pricing, adjustments=_in_proportion(payable, new.amount, currency))
@@ -318,7 +318,7 @@ def _shared(payable: Payable, fraction: Decimal) -> Payable:
     line = replace(
         line,
         quantity=multiply(line.quantity, fraction),
-        amount_exact=multiply(line.amount_exact, fraction),
+        amount_exact=restored(multiply(line.amount_exact, fraction)),
         share=multiply(ONE if line.share is None else line.share, fraction),
     )
     return replace(payable, line=line)

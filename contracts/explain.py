@@ -2,12 +2,9 @@
 
 from decimal import ROUND_HALF_UP, Decimal
 
-from catalog.money import EXACT, ONE, multiply
+from catalog.money import EXACT, KNOWN_UNIT, ONE, multiply
 from catalog.pricing import Events, charge
 from contracts.lines import Line, rounded
-
-# Quantities found by dividing an amount end at 40 decimal places; what they cost is the amount again well before that.
-TRUSTED = Decimal("1e-25")
 
 
 def recomputed(line: Line, currency: str, events: Events | None = None, prior: Events | None = None) -> Decimal:
@@ -21,4 +18,4 @@ def recomputed(line: Line, currency: str, events: Events | None = None, prior: E
     now = Events(line.events) if events is None else events
     charged = charge(line.price, line.billed_quantity, line.prior_quantity, now, prior or Events())
     exact = multiply(charged.amount, ONE if line.share is None else line.share)
-    return rounded(exact.quantize(TRUSTED, ROUND_HALF_UP, context=EXACT), currency, line.unit)
+    return rounded(exact.quantize(KNOWN_UNIT, ROUND_HALF_UP, context=EXACT), currency, line.unit)

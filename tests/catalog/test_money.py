@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.money import add, divide, minor_unit, round_amount, split
+from catalog.money import add, divide, minor_unit, multiply, restored, round_amount, split
 
 D = Decimal
 
@@ -60,6 +60,14 @@ def test_parts_always_add_up_to_the_whole(units: int, weights: list[int], curren
 def test_quotients_that_end_are_exact_and_others_stop_at_forty_places() -> None:
     assert divide(D("1329142814"), D(1_000_000)) == D("1329.142814")
     assert divide(D(1), D(3)) == D("0." + "3" * 40)
+
+
+def test_a_quotient_costs_no_half_cent() -> None:
+    hours = divide(D(160), D(3600))
+    assert multiply(hours, D("0.1125")) < D("0.005")
+    assert restored(multiply(hours, D("0.1125"))) == D("0.005")
+    assert round_amount(multiply(hours, D("0.1125")), "USD") == D("0.01")
+    assert restored(D("0.0049")) == D("0.0049")
 
 
 def test_sums_keep_every_digit() -> None:

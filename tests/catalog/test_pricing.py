@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog.money import divide
 from catalog.price_format import PriceError, parse_charged_price, parse_price, price_as_dict
 from catalog.prices import MultiplierTier, PerUnit, Price, Tiered
 from catalog.pricing import Conversion, charge, charges_without_usage
@@ -172,3 +173,10 @@ def test_quantities_are_converted_and_rounded_before_pricing(
     conversion: Conversion, quantity: str, billed: str
 ) -> None:
     assert conversion.convert(D(quantity)) == D(billed)
+
+
+def test_quotients_cost_what_they_stand_for() -> None:
+    """160 seconds at 0.1125 an hour are half a cent; 2/3 of the 744 hours of a month are 496 of them, not one more."""
+    hours = Conversion(divide_by=D(3600)).convert(D(160))
+    assert charge(parse_price({"model": "per_unit", "unit_amount": "0.1125"}), hours).amount == D("0.005")
+    assert Conversion(multiply_by=D(744), rounding="up").convert(divide(D(2), D(3))) == 496
