@@ -1,5 +1,6 @@
 """From usage to charges: the price that applies in each slice, times what was used in it. Pure."""
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from contracts.deal import Override, Overwrite
 from contracts.lines import Line, Payable, Pricing, rounded
 from contracts.products import ProductTerms
 from contracts.scopes import covers_product
-from contracts.terms import Agreed, Rate, agreed_price, effective_rate, priced_by
-from meters.periods import Period
+from contracts.terms import Agreed, Rate, agreed_price, effective_rate, priced_by, while_paid
+from meters.periods import Period, cut
 from meters.slices import increments
 
 
@@ -80,8 +81,9 @@ def rate_usage(
     unrated: list[Unrated] = []
     for product in products:
         used = set()
+        slices = _slices(rating, product) if product.key in by_product else []
         for group, rows in by_product[product.key].items():
-            parts = [part for part in _parts(rating, product, group, rows) if _is_charged(part)]
+            parts = [part for part in _parts(rating, product, group, slices, rows) if _is_charged(part)]
             if parts:
                 used.add(priced_by(product, group))
                 charges += _charges(rating, product, group, parts)
@@ -93,28 +95,58 @@ def rate_usage(
     return charges, unrated
 
 
-def _parts(rating: Rating, product: ProductTerms, group: Group, rows: Sequence[SliceUsage]) -> list[_Part]:
-    """The usage of one group, slice by slice; slices that follow each other under the same terms are one part."""
-    rows = sorted(rows, key=lambda row: row.slice)
+class _Span(Struct, frozen=True):
+    """A part of the period in which the terms of one group stay the same, whoever pays."""
+
+    period: Period
+    rate: Rate | None
+    agreed: Agreed | None
+
+
+def _slices(rating: Rating, product: ProductTerms) -> list[Period]:
+    """The period cut where anything about a product starts or ends."""
+    dated = [*rating.rates.get(product.key, ()), *(o for o in rating.overrides if covers_product(o.scope, product))]
+    edges = [edge for each in dated for edge in (each.starting_at, each.ending_before)]
+    return cut(rating.period, [*edges, *rating.windows(product)])
+
+
+def _spans(rating: Rating, product: ProductTerms, group: Group, slices: Sequence[Period]) -> list[_Span]:
+    """The spans of one group: slices that follow each other under the same terms are one."""
     where = priced_by(product, group)
     rates = rating.rates.get(product.key, ())
-    amounts = increments(product.aggregation, [(row.quantity, row.events) for row in rows])
-    parts = []
-    for row, (quantity, events) in zip(rows, amounts, strict=True):
-        at = row.slice.starting_at
+    edges = rating.windows(product) if len(slices) > 1 else ()
+
+    def terms(part: Period) -> tuple[Rate | None, Agreed | None, tuple[int, ...], int]:
+        at = part.starting_at
         rate = effective_rate(rates, where, at)
         agreed = agreed_price(product, group, rate, at, rating.overrides)
-        parts.append(_Part(row.slice, quantity, Events(events, row.values), rate, agreed))
-    if any(_is_flat(part.agreed) for part in parts):
-        parts = _one_fee(rating, product, group, parts)
-    if len(parts) == 1:
-        return parts
-    edges = rating.windows(product)
+        # What only holds while a commit pays does not show in the price agreed: who pays is not known yet.
+        paid = while_paid(product, group, at, rating.overrides)
+        return rate, agreed, paid, sum(edge <= at for edge in edges)
 
-    def terms(part: _Part) -> tuple[Rate | None, Agreed | None, int]:
-        return part.rate, part.agreed, sum(edge <= part.period.starting_at for edge in edges)
+    spans = []
+    for (rate, agreed, _, _), run in groupby(slices, key=terms):
+        parts = list(run)
+        spans.append(_Span(Period(parts[0].starting_at, parts[-1].ending_before), rate, agreed))
+    return spans
 
-    return [_joined(list(run)) for _, run in groupby(parts, key=terms)]
+
+def _parts(
+    rating: Rating, product: ProductTerms, group: Group, slices: Sequence[Period], rows: Sequence[SliceUsage]
+) -> list[_Part]:
+    """The usage of one group, span by span."""
+    rows = sorted(rows, key=lambda row: row.slice)
+    amounts = increments(product.aggregation, [(row.quantity, row.events) for row in rows])
+    spans = _spans(rating, product, group, slices)
+    starts = [span.period.starting_at for span in spans]
+    used: dict[int, _Part] = {}
+    for row, (quantity, events) in zip(rows, amounts, strict=True):
+        place = max(bisect_right(starts, row.slice.starting_at) - 1, 0)
+        span, before = spans[place], used.get(place)
+        part = _Part(span.period, quantity, Events(events, row.values), span.rate, span.agreed)
+        used[place] = part if before is None else _joined([before, part])
+    parts = list(used.values())
+    return _one_fee(rating, product, group, parts) if any(_is_flat(part.agreed) for part in parts) else parts
 
 
 def _is_flat(agreed: Agreed | None) -> bool:

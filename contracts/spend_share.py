@@ -17,7 +17,7 @@ from contracts.lines import Payable, Pricing
 from contracts.products import ProductTerms
 from contracts.rating import Unrated, priced_line
 from contracts.scopes import covers
-from contracts.terms import Agreed, Rate, agreed_price, effective_rate
+from contracts.terms import Agreed, Rate, agreed_price, effective_rate, while_paid
 from contracts.units import UnitRate, in_currency
 from meters.periods import Period
 
@@ -34,6 +34,11 @@ class Spend:
         """What a charge comes to in the currency; nothing while its pricing unit has no rate."""
         line = payable.line
         return in_currency(payable.net, line.unit, line.period.starting_at, self.units)
+
+    def converted(self, payable: Payable) -> Decimal:
+        """What the charges behind a conversion came to, whatever it costs past a commit."""
+        line = payable.line
+        return in_currency(line.quantity, line.product, line.period.starting_at, self.units)
 
 
 def spend_shares(
@@ -61,9 +66,10 @@ class _Terms:
     rates: Sequence[Rate]
     overrides: tuple[Override, ...]
 
-    def at(self, instant: datetime) -> tuple[Rate | None, Agreed | None]:
+    def at(self, instant: datetime) -> tuple[Rate | None, Agreed | None, tuple[int, ...]]:
         rate = effective_rate(self.rates, "", instant)
-        return rate, agreed_price(self.product, (), rate, instant, self.overrides)
+        paid = while_paid(self.product, (), instant, self.overrides)
+        return rate, agreed_price(self.product, (), rate, instant, self.overrides), paid
 
 
 def _counts(product: ProductTerms, payable: Payable) -> bool:
@@ -79,7 +85,7 @@ def _shares(terms: _Terms, spend: Spend, currency: str) -> tuple[list[Payable], 
     running = None
     of = (payable for payable in spend.charges if _counts(product, payable))
     ordered = sorted(of, key=lambda payable: payable.line.period)
-    for (rate, agreed), run in groupby(ordered, key=lambda payable: terms.at(payable.line.period.starting_at)):
+    for (rate, agreed, _), run in groupby(ordered, key=lambda payable: terms.at(payable.line.period.starting_at)):
         counted = list(run)
         spent = add(spend.amount(payable) for payable in counted)
         period = Period(
@@ -100,7 +106,7 @@ def _fee_without_spend(terms: _Terms, period: Period, currency: str) -> list[Pay
     """A minimum or a flat fee in the first tier is due once a period even if nothing was spent."""
     starts = [each.starting_at for each in terms.rates if each.starting_at and each.starting_at in period]
     for instant in [period.starting_at, *sorted(starts)]:
-        rate, agreed = terms.at(instant)
+        rate, agreed, _ = terms.at(instant)
         if agreed is not None and charges_without_usage(agreed.price):
             pricing = Pricing(terms.product, (), rate, terms.overrides, agreed, None, ZERO)
             line = priced_line(currency, "percent_of_spend", pricing, pricing.charged(), period, ZERO)

@@ -106,6 +106,17 @@ def agreed_price(
     return base if chosen is None else _overridden(base, *chosen)
 
 
+def while_paid(product: ProductTerms, group: Group, at: datetime, overrides: Sequence[Override]) -> tuple[int, ...]:
+    """The overrides (their places) that change a price at an instant only while a commit pays."""
+    return tuple(
+        number
+        for number, override in enumerate(overrides)
+        if (override.for_commits or override.target == "commit")
+        and override.holds_at(at)
+        and _is_about(override, product, group)
+    )
+
+
 def _is_about(override: Override, product: ProductTerms, group: Group) -> bool:
     matches = names_all if isinstance(override, Overwrite) else covers
     return matches(override.scope, product, group)

@@ -112,6 +112,39 @@ def test_an_override_that_starts_within_the_period_cuts_the_line() -> None:
     assert table(statement) == ["usage calls 01.01-11.01 10.00 20.00", "usage calls 11.01-01.02 10.00 10.00"]
 
 
+@pytest.mark.parametrize(
+    ("terms", "amounts"),
+    [
+        ({"multiplier": "0.5", "for_commits": ["y"]}, ["100.00", "50.00"]),
+        ({"multiplier": "0.5", "target": "commit"}, ["80.00", "40.00"]),
+    ],
+)
+def test_an_override_only_while_a_commit_pays_cuts_the_line_too(terms: dict[str, Any], amounts: list[str]) -> None:
+    paying = "commit" if "target" in terms else "list"
+    commit = {"key": "y", "rate": paying, "access": [{"amount": "1000"}]}
+    deal = {"commits": [commit], "overrides": [{"kind": "multiplier", "starting_at": "2026-01-15", **terms}]}
+    card = rate("calls", unit("1"), commit_price=unit("0.8"))
+    statement = bill([card], deal, ("calls", day(3), "100"), ("calls", day(20), "100"))
+    assert table(statement) == [
+        f"usage calls 01.01-15.01 100.00 {amounts[0]} [y]",
+        f"usage calls 15.01-01.02 100.00 {amounts[1]} [y]",
+        f"draw calls 01.01-15.01 -{amounts[0]} [y]",
+        f"draw calls 15.01-01.02 -{amounts[1]} [y]",
+    ]
+
+
+def test_a_line_lasts_as_long_as_its_terms_wherever_usage_fell() -> None:
+    week = times("0.5", starting_at="2026-01-10", ending_before="2026-01-15", scope={"where": {"model": "a"}})
+    product = ProductTerms("calls", "calls", "m", "sum", pricing_keys=("model",))
+    rates = [rate("calls", unit("2"), where={"model": model}) for model in ("a", "b")]
+    uses = [("calls", day(number), "1", {"model": model}) for number in (5, 20) for model in ("a", "b")]
+    assert table(bill(rates, {"overrides": [week]}, *uses, products=[product])) == [
+        "usage calls 01.01-10.01 1.00 2.00",
+        "usage calls 15.01-01.02 1.00 2.00",
+        "usage calls 01.01-01.02 2.00 4.00",
+    ]
+
+
 def test_slices_under_the_same_terms_are_one_line() -> None:
     deal = {"overrides": [times("0.5", starting_at="2026-01-11", scope={"products": ["other"]})]}
     statement = bill({"calls": unit("2"), "other": unit("1")}, deal, ("calls", day(5), "1"), ("calls", day(15), "1"))
