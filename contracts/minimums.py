@@ -45,7 +45,7 @@ def _spent(scope: Scope, spend: Spend, currency: str) -> Decimal:
     """
     meant = [payable for payable in spend.charges if covers(scope, payable.product, payable.line.group)]
     in_units = add(spend.amount(payable) for payable in meant if payable.line.unit)
-    converted = add(payable.line.amount_exact for payable in meant if payable.line.kind == "conversion")
+    converted = add(spend.converted(payable) for payable in meant if payable.line.kind == "conversion")
     rest = round_amount(subtract(in_units, converted), currency)
     return add([rest, *(payable.net for payable in meant if not payable.line.unit)])
 

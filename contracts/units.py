@@ -1,12 +1,13 @@
 """Custom pricing units: charged in the unit, converted to the contract's currency on one visible line. Pure."""
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from catalog.money import ZERO, add, multiply
+from catalog.money import ZERO, add, multiply, negate
 from catalog.prices import PerUnit
 from contracts.lines import Line, Payable, Pricing
 from contracts.products import ProductTerms
@@ -42,35 +43,46 @@ def conversions(
     charges: Iterable[Payable],
     draws: Iterable[Line],
     units: Mapping[str, Sequence[UnitRate]],
-    period: Period,
+    slices: Sequence[Period],
     currency: str,
 ) -> tuple[list[Payable], list[Unrated]]:
-    """One charge per unit (and rate, where it changes within the period) for what lines in that unit come to, less what
-    balances in that unit paid.
+    """One charge per unit for what lines in that unit come to, less what balances in that unit paid; more than one only
+    where the unit's rate changes within the period, or a balance that may pay it starts or ends: `slices` is the period
+    cut there.
     """
-    totals: dict[tuple[str, UnitRate | None], list[Decimal]] = defaultdict(list)
+    totals: dict[tuple[str, UnitRate | None, Period], list[Decimal]] = defaultdict(list)
     amounts = [(payable.line, payable.net) for payable in charges] + [(line, line.amount) for line in draws]
+    starts = [part.starting_at for part in slices]
     for line, amount in amounts:
         if line.unit:
-            held = (rate for rate in units.get(line.unit, ()) if rate.holds_at(line.period.starting_at))
-            totals[line.unit, next(held, None)].append(amount)
+            at = line.period.starting_at
+            held = (rate for rate in units.get(line.unit, ()) if rate.holds_at(at))
+            part = slices[max(bisect_right(starts, at) - 1, 0)]
+            totals[line.unit, next(held, None), part].append(amount)
     converted: list[Payable] = []
     unrated: list[Unrated] = []
-    for (unit, rate), parts in totals.items():
+    for (unit, rate, part), parts in sorted(totals.items(), key=lambda one: (one[0][2], one[0][0])):
         total = add(parts)
         if not total:
             continue
         if rate is None:
-            unrated.append(Unrated(unit, (), period, total))
+            unrated.append(Unrated(unit, (), part, total))
         else:
-            held_in = period.overlap(rate.starting_at, rate.ending_before) or period
+            held_in = part.overlap(rate.starting_at, rate.ending_before) or part
             converted.append(_conversion(unit, rate, total, held_in, currency))
     return converted, unrated
 
 
+def conversion_product(unit: str) -> ProductTerms:
+    """What a conversion is a line of, for the scopes of balances that may pay it."""
+    return ProductTerms(unit, unit, kind="conversion")
+
+
 def _conversion(unit: str, rate: UnitRate, total: Decimal, period: Period, currency: str) -> Payable:
-    product = ProductTerms(unit, unit, kind="conversion")
+    product = conversion_product(unit)
     agreed = Agreed(PerUnit(rate.rate), "", f"pricing unit {unit}", f"unit:{unit}")
-    pricing = Pricing(product, (), None, (), agreed, None, total)
+    # Below zero (a quantity that fell after a balance in the unit had paid for it) it is credited, like any line.
+    prior = negate(total) if total < 0 else None
+    pricing = Pricing(product, (), None, (), agreed, prior, total)
     line = priced_line(currency, "conversion", pricing, pricing.charged(), period, total)
     return Payable(line, product, pricing)

@@ -24,15 +24,15 @@ from contracts.products import ProductTerms
 from contracts.proration import Calendar
 from contracts.rating import Rating, SliceUsage, Unrated, rate_usage
 from contracts.scheduled import Due
-from contracts.scopes import covers_product
+from contracts.scopes import covers, covers_product
 from contracts.shared_terms import SharedCommit
 from contracts.spend_share import Spend, spend_shares
 from contracts.subscription_lines import Fees, arrears_fees
 from contracts.terms import Rate
-from contracts.units import UnitRate, conversions
+from contracts.units import UnitRate, conversion_product, conversions
 from invoicing.taxation import Tax, TaxRules, TaxTotal, taxed
 from invoicing.totals import Earlier, already_invoiced_lines, totals
-from meters.periods import Period
+from meters.periods import Period, cut
 
 __all__ = ["Line", "SliceUsage", "Statement", "StatementInputs", "Unrated", "build_scheduled", "build_statement"]
 
@@ -257,7 +257,14 @@ def _conversions(
     inputs: StatementInputs, paid: Sequence[Payable], draws: Sequence[Draw]
 ) -> tuple[list[Payable], list[Unrated]]:
     drawn = [draw_line(draw, draw.balance) for draw in draws if draw.line.unit and draw.kind != POSTPAID]
-    return conversions(paid, drawn, inputs.units, inputs.period, inputs.currency)
+    return conversions(paid, drawn, inputs.units, _conversion_slices(inputs), inputs.currency)
+
+
+def _conversion_slices(inputs: StatementInputs) -> list[Period]:
+    """The period cut where a balance in the currency that may pay for conversions starts or ends."""
+    products = [conversion_product(unit) for unit in inputs.units]
+    payers = [each for each in inputs.balances if not each.unit and any(covers(each.scope, it, ()) for it in products)]
+    return cut(inputs.period, _edges(payers))
 
 
 def _posted(draws: Iterable[Draw], lines: Sequence[Line], first_draw: int) -> Iterator[PostedDraw]:

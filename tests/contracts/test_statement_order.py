@@ -144,6 +144,60 @@ def test_pricing_units_convert_on_one_line_at_their_dated_rate() -> None:
     ]
 
 
+def test_a_balance_pays_for_usage_in_a_unit_while_it_is_open() -> None:
+    deal = {"credits": [{"key": "top-up", "access": [{"amount": "5", "starting_at": "2026-01-15"}]}]}
+    statement = bill(
+        [rate("calls", unit("1"), unit="credit")],
+        deal,
+        ("calls", day(2), "10"),
+        ("calls", day(20), "30"),
+        units={"credit": (UnitRate(D("0.10")),)},
+    )
+    assert table(statement) == [
+        "usage calls 01.01-15.01 10.00 10 credit",
+        "usage calls 15.01-01.02 30.00 30 credit",
+        "conversion credit 01.01-15.01 10.00 1.00",
+        "conversion credit 15.01-01.02 30.00 3.00 [top-up]",
+        "draw credit 15.01-01.02 -3.00 [top-up]",
+    ]
+
+
+def test_a_minimum_counts_usage_in_a_unit_at_its_rate_past_a_commit_too() -> None:
+    commit = {"key": "y", "access": [{"amount": "1"}], "overage_multiplier": "2"}
+    statement = bill(
+        [rate("calls", unit("1"), unit="credit")],
+        {"commits": [commit], "minimums": [{"amount": "20"}]},
+        ("calls", day(2), "30"),
+        units={"credit": (UnitRate(D("0.10")),)},
+    )
+    # 3.00 of usage: 1.00 paid by the commit, 2.00 at twice the price. 5.00 are charged, 15.00 are missing.
+    assert table(statement) == [
+        "usage calls 01.01-01.02 30.00 30 credit",
+        "conversion credit 01.01-01.02 10.00 1.00 [y]",
+        "conversion credit 01.01-01.02 20.00 4.00",
+        "draw credit 01.01-01.02 -1.00 [y]",
+        "minimum 01.01-01.02 15.00",
+    ]
+
+
+def test_what_falls_below_nothing_in_a_unit_is_credited_like_a_line_in_the_currency() -> None:
+    level = ProductTerms("level", "level", "m", "latest")
+    rates = [rate("level", unit("1"), starting_at=day(1), ending_before=day(11), unit="credit")]
+    rates += [rate("level", unit("2"), starting_at=day(11), unit="credit")]
+    statement = bill(
+        rates,
+        {"credits": [credit("gift", "40", unit="credit")], "minimums": [{"amount": "3"}]},
+        ("level", day(2), "40"),
+        ("level", day(15), "30"),
+        products=[level],
+        units={"credit": (UnitRate(D("0.10")),)},
+    )
+    assert [line.amount for line in statement.lines if line.kind in ("conversion", "minimum")] == [
+        D("-2.00"),
+        D("1.00"),
+    ]
+
+
 def test_usage_in_a_unit_without_a_rate_is_shown_and_not_billed() -> None:
     statement = bill([rate("calls", unit("3"), unit="credit")], None, ("calls", day(2), "10"))
     assert statement.total == Decimal(0)
