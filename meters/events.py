@@ -20,6 +20,7 @@ from meters.exact_json import (
     RefusedError,
     check,
     encode,
+    kind_of,
     not_an_object,
     split,
     text,
@@ -256,7 +257,7 @@ def _properties(raw: dict[str, Any]) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, dict):
-        raise RefusedError(name, "not_an_object", f"`{name}` is a JSON object.")
+        raise RefusedError(name, "not_an_object", f"`{name}` is {kind_of(given)}: send an object, {{...}}.")
     return given
 
 

@@ -284,7 +284,7 @@ def text(raw: dict[str, Any], name: str, most: int, *, required: bool = True) ->
     if given is None:
         raise RefusedError(name, "required", f"`{name}` is missing.")
     if not isinstance(given, str):
-        raise RefusedError(name, "not_text", f"`{name}` is text.")
+        raise RefusedError(name, "not_text", f"`{name}` is {kind_of(given)}: send text.")
     if required and not given.strip():
         raise RefusedError(name, "blank", f"`{name}` is empty.")
     if len(given) > most:

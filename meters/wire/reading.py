@@ -20,7 +20,7 @@ from meters.events import (
     printable,
     within,
 )
-from meters.exact_json import Elements, RefusedError, check, encode, not_an_object, text
+from meters.exact_json import Elements, RefusedError, check, encode, kind_of, not_an_object, text
 from meters.sources.times import Clock, read_time
 
 # A number before it is a zero value or counts something else; nobody's usage is that old (decision 0087).
@@ -92,7 +92,7 @@ def properties(raw: dict[str, Any], name: str = "properties") -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, dict):
-        raise RefusedError(name, "not_an_object", f"`{name}` is a JSON object.")
+        raise RefusedError(name, "not_an_object", f"`{name}` is {kind_of(given)}: send an object, {{...}}.")
     return given
 
 
