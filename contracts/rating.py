@@ -82,7 +82,8 @@ def rate_usage(
     for product in products:
         used = set()
         slices = _slices(rating, product) if product.key in by_product else []
-        for group, rows in by_product[product.key].items():
+        # In order of their values, not of their rows: the odd cent of a discount falls on the same line every time.
+        for group, rows in sorted(by_product[product.key].items(), key=lambda one: group_key(one[0])):
             parts = [part for part in _parts(rating, product, group, slices, rows) if _is_charged(part)]
             if parts:
                 used.add(priced_by(product, group))
