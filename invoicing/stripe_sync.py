@@ -7,10 +7,11 @@ a row that was tried before looks for them before it makes any. When to call, an
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import stripe
@@ -58,12 +59,26 @@ def connected() -> bool:
 
 
 def client() -> stripe.StripeClient:
-    return stripe.StripeClient(
+    return _client(
+        os.getpid(),
         settings.STRIPE_SECRET_KEY,
+        settings.STRIPE_API_URL,
+        settings.STRIPE_NETWORK_RETRIES,
+        settings.STRIPE_TIMEOUT_SECONDS,
+    )
+
+
+@lru_cache(maxsize=1)
+def _client(process: int, key: str, url: str, retries: int, timeout: int) -> stripe.StripeClient:
+    """It keeps a connection for each thread. A forked process makes one of its own: on a connection of its parent's it
+    would read answers that are meant for that.
+    """
+    return stripe.StripeClient(
+        key,
         stripe_version=settings.STRIPE_API_VERSION,
-        base_addresses={"api": settings.STRIPE_API_URL},
-        max_network_retries=settings.STRIPE_NETWORK_RETRIES,
-        http_client=stripe.RequestsClient(timeout=settings.STRIPE_TIMEOUT_SECONDS),
+        base_addresses={"api": url},
+        max_network_retries=retries,
+        http_client=stripe.RequestsClient(timeout=timeout),
     )
 
 
@@ -100,8 +115,6 @@ def push_invoice(push: StripePush, keep: Callable[[dict[str, Any]], object]) -> 
         keep({**made.to_dict(), "status": "deleted"})
         return
     if made.status == "draft":
-        push.charged_here = made.collection_method == "charge_automatically" and invoice.buys_ahead
-        push.save(update_fields=["charged_here"])
         made = _fill_and_finalise(push, made)
         keep(made.to_dict())
     # Partly paid already, it would ask for all of it: it collects once Stripe knows of what was paid.
@@ -217,19 +230,6 @@ def end_invoice(push: StripePush, stripe_invoice: str) -> dict[str, Any]:
         return end(_once(push, wanted)).to_dict()
 
 
-def charge(stripe_invoice: str, key: str) -> dict[str, Any]:
-    """Charge what is open of an invoice to the customer's payment method; returns the invoice as it stands then. Raises
-    RefusedError with what the bank or Stripe said.
-    """
-    invoices = client().v1.invoices
-    with explained():
-        now = invoices.retrieve(stripe_invoice)
-        # Paid since, on its page or by an attempt that never heard the answer.
-        if now.status != "open":
-            return now.to_dict()
-        return invoices.pay(stripe_invoice, {"off_session": True}, {"idempotency_key": key}).to_dict()
-
-
 def event_of(body: bytes, signature: str) -> dict[str, Any]:
     """The event in a signed request. Raises BadSignatureError."""
     try:
@@ -306,7 +306,7 @@ def _fill_and_finalise(push: StripePush, made: StripeInvoice) -> StripeInvoice:
         )
     with explained():
         # Only now: from here on Stripe collects by itself.
-        collects = not (invoice.paid_amount or push.charged_here)
+        collects = not invoice.paid_amount
         return client().v1.invoices.finalize_invoice(made.id, {"auto_advance": collects}, _once(push, "finalize"))
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import socket
 import threading
 import time
 import types
@@ -56,8 +57,8 @@ class Fake:
         self.events: list[Row] = []
         self.numbers: Counter[str] = Counter()
         self.spoil_totals = False
-        self.declines = 0  # so many of the next charges are refused
-        self.debits = False  # a charge is under way for days
+        self.connections = 0
+        self.open: list[socket.socket] = []
         self.now: Callable[[], float] = time.time
 
     # What a test looks at and does.
@@ -93,6 +94,13 @@ class Fake:
     def void(self, invoice: str) -> None:
         self._end(self.objects[invoice], "void")
 
+    def hang_up(self) -> None:
+        """Close every connection, as Stripe does with those on which nothing was said for long."""
+        with self.lock:
+            for each in self.open:
+                each.shutdown(socket.SHUT_RDWR)
+            self.open = []
+
     def deliver(self, client: Client, events: list[Row] | None = None) -> list[int]:
         """Send events to our webhook, by default all that are new, and say how each was answered."""
         chosen = self.events if events is None else events
@@ -118,8 +126,7 @@ class Fake:
             body = json.loads(json.dumps(self._route(verb, path, form)))
         except FakeError as error:
             status, body = error.status, error.body
-        # As Stripe: what a card said is an answer like any other.
-        if key and status in (200, 402):
+        if key and status == 200:
             self.answers[key] = (asked, status, body)
         return status, body
 
@@ -251,22 +258,10 @@ class Fake:
             raise FakeError(400, f"An invoice that is {row['status']} stays so.")
         return self._end(row, "uncollectible")
 
-    def pay_invoice(self, form: Row, key: str) -> Row:
+    def pay_elsewhere(self, form: Row, key: str) -> Row:
         row = self._get(key)
-        if row["status"] not in ("open", "uncollectible"):
+        if not form.get("paid_out_of_band") or row["status"] not in ("open", "uncollectible"):
             raise FakeError(400, "Invoice is already paid")
-        return self._pay_elsewhere(row) if form.get("paid_out_of_band") else self._charge_card(row)
-
-    def _charge_card(self, row: Row) -> Row:
-        if self.declines:
-            self.declines -= 1
-            self.fail_payment(row["id"])
-            raise FakeError(402, "Your card was declined.", "card_declined", kind="card_error")
-        if not self.debits:
-            self.pay(row["id"])
-        return row
-
-    def _pay_elsewhere(self, row: Row) -> Row:
         record = self._keep("pr", "payment_record", metadata={})
         self._attached(row, row["amount_remaining"], {"type": "payment_record", "payment_record": record["id"]})
         return row
@@ -369,7 +364,7 @@ ROUTES: dict[tuple[str, str], tuple[Callable[..., Row], Any]] = {
     ("POST", f"/v1/invoices{ID}/send"): (Fake.send_invoice, known.InvoiceSendInvoiceParams),
     ("POST", f"/v1/invoices{ID}/void"): (Fake.void_invoice, known.InvoiceVoidInvoiceParams),
     ("POST", f"/v1/invoices{ID}/mark_uncollectible"): (Fake.give_up, known.InvoiceMarkUncollectibleParams),
-    ("POST", f"/v1/invoices{ID}/pay"): (Fake.pay_invoice, known.InvoicePayParams),
+    ("POST", f"/v1/invoices{ID}/pay"): (Fake.pay_elsewhere, known.InvoicePayParams),
     ("POST", "/v1/invoiceitems"): (Fake.add_item, known.InvoiceItemCreateParams),
     ("GET", "/v1/invoiceitems"): (lists("invoiceitem", "invoice"), known.InvoiceItemListParams),
     ("POST", "/v1/credit_notes"): (Fake.make_credit_note, known.CreditNoteCreateParams),
@@ -476,6 +471,12 @@ class Handler(BaseHTTPRequestHandler):
     fake: Fake
     protocol_version = "HTTP/1.1"
 
+    def setup(self) -> None:
+        super().setup()
+        with self.fake.lock:
+            self.fake.connections += 1
+            self.fake.open.append(self.connection)
+
     def log_message(self, *args: Any) -> None:
         """Quiet."""
 
@@ -532,8 +533,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running() -> Iterator[Fake]:
-    fake = Fake()
+def running(fake: Fake | None = None) -> Iterator[Fake]:
+    fake = fake or Fake()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("OfThisFake", (Handler,), {"fake": fake}))
     server.daemon_threads = True
     fake.url = f"http://127.0.0.1:{server.server_address[1]}"

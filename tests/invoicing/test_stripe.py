@@ -1,6 +1,8 @@
 """The exchange with Stripe, against a small Stripe of our own that fails on demand."""
 
 import json
+import os
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from io import StringIO
@@ -19,6 +21,7 @@ from django.urls import reverse
 from billing_project.errors import ConflictError
 from billing_project.locks import lock_number
 from contracts.models import Customer
+from invoicing import stripe_sync
 from invoicing.books import INVARIANTS
 from invoicing.close import close_periods
 from invoicing.credit_notes import issue_credit_note, request_credit_note
@@ -169,6 +172,47 @@ class TestPush:
         fake.fail = {}
         push()
         assert (only(fake)["auto_advance"], only(fake)["sent"], only(fake)["amount_remaining"]) == (True, 1, 495)
+
+
+class TestConnection:
+    def test_a_run_takes_one_connection(self, fake: Fake, finance: User) -> None:
+        issued(finance)
+        issued(finance)
+        assert push().startswith("2 steps done")
+        assert (fake.connections, len(fake.of("customer"))) == (1, 2)
+
+    def test_each_thread_has_its_own(self, fake: Fake) -> None:
+        def ask() -> None:
+            stripe_sync.client().v1.invoices.list({"customer": "cus_1"})
+
+        for asking in [threading.Thread(target=ask) for _ in range(2)]:
+            asking.start()
+            asking.join()
+        ask()
+        ask()
+        assert fake.connections == 3
+
+    def test_a_forked_process_has_its_own(self, fake: Fake) -> None:
+        stripe_sync.client().v1.invoices.list({"customer": "cus_1"})
+        child = os.fork()
+        if not child:
+            try:
+                stripe_sync.client().v1.invoices.list({"customer": "cus_1"})
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        stripe_sync.client().v1.invoices.list({"customer": "cus_1"})
+        assert (fake.connections, len(fake.calls)) == (2, 3)
+
+    def test_one_that_was_closed_meanwhile_is_made_again(self, fake: Fake, finance: User, settings: Any) -> None:
+        first = issued(finance)
+        push()
+        fake.hang_up()
+        second = issued(finance)
+        assert push().startswith("1 steps done, 0 to be tried again later")
+        assert (fake.connections, len(fake.of("invoice"))) == (2, 2)
+        assert row_of(first).stripe_id != row_of(second).stripe_id
 
 
 class TestFailures:
