@@ -5,6 +5,8 @@
     python -m tests.benchmarks live_usage [--rows 0,5000000,20000000]      (also called live_spend)
     python -m tests.benchmarks threshold_reaction
     python -m tests.benchmarks close [--contracts 1000,10000,30000] [--processes 1,2]
+    python -m tests.benchmarks issue [--processes 1,2]
+    python -m tests.benchmarks push
     python -m tests.benchmarks everything
 
 Common options: `--scale N` multiplies the work (0.1 for a quick look), `--json` prints one object instead of a table.

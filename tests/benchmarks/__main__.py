@@ -10,7 +10,7 @@ from importlib import import_module
 from tests import benchmarks
 
 ALIASES = {"live_spend": "live_usage"}
-NAMES = ("ingest", "rollup", "live_usage", "live_spend", "close", "everything", "threshold_reaction")
+NAMES = ("ingest", "rollup", "live_usage", "live_spend", "close", "issue", "push", "everything", "threshold_reaction")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--rows", type=numbers, default=[], help="events there at the start, in stages: 0,5000000")
     parser.add_argument("--batch", type=numbers, default=[], help="events a request: 1000,100,1")
-    parser.add_argument("--processes", type=numbers, default=[], help="for close: 1,2")
+    parser.add_argument("--processes", type=numbers, default=[], help="for close and issue: 1,2")
     parser.add_argument("--contracts", type=numbers, default=[], help="for close, in rising stages: 1000,10000,30000")
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each measurement takes")
     parser.add_argument("--rounds", type=int, default=3, help="how often; medians are printed")

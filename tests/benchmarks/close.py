@@ -6,17 +6,14 @@ them per unit, and writes as many invoices and lines.
 Day buckets are made up, 30 for each contract and meter, so nothing else of a month's usage has to be there.
 """
 
-import multiprocessing
-import os
-import resource
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
 import psycopg
-from django.db import connections
 from django.utils import timezone
 
 from contracts.billing_periods import write_periods
@@ -28,9 +25,9 @@ from tests.benchmarks.database import server_settings
 from tests.benchmarks.history import fill_dictionaries
 from tests.benchmarks.made_contracts import add_contracts, make_contracts
 from tests.benchmarks.made_meters import make_meters
-from tests.benchmarks.processes import cpu_seconds
 from tests.benchmarks.report import Result, Row, table
 from tests.benchmarks.stream import month_before
+from tests.benchmarks.together import together
 
 if TYPE_CHECKING:
     from tests.benchmarks.__main__ import Options
@@ -39,7 +36,6 @@ CONTRACTS = 10_000
 TARGET = 0.3
 PROCESSES = [1, 2]
 REVIEWED = 1_000  # with more contracts the review, which takes longer, is left out
-MEGABYTE = 1024  # ru_maxrss counts kilobytes
 BUCKETS = """
 INSERT INTO meters_daybucket (meter_id, subject_id, starting_at, group_id, events, total, smallest, largest,
                               last_value, last_time, last_key)
@@ -96,10 +92,10 @@ def run(options: "Options") -> tuple[Result, str]:
     with psycopg.connect(options.url, autocommit=True) as connection:
         fill_dictionaries(connection, stages[-1])
         connection.execute(BARE_TABLES)
-        _prepare(connection, month, until)
+        prepare(connection, month, until)
         there = 1
         for many in stages:
-            _add(connection, month, until, there, many)
+            add(connection, month, until, there, many)
             there = many
             figures, limit = _stage(connection, options, many, month, until)
             limits.append(limit)
@@ -150,7 +146,7 @@ def _bare(connection: psycopg.Connection, month: datetime, until: datetime) -> f
     return time.monotonic() - started
 
 
-def _prepare(connection: psycopg.Connection, month: datetime, until: datetime) -> None:
+def prepare(connection: psycopg.Connection, month: datetime, until: datetime) -> None:
     """All that one contract needs; the others are copies of it."""
     meters = make_meters(group_by=[])
     type(meters[0]).objects.update(built_at=timezone.now())
@@ -163,7 +159,7 @@ def _prepare(connection: psycopg.Connection, month: datetime, until: datetime) -
     _add_buckets(connection, month, until, 0, 1)
 
 
-def _add(connection: psycopg.Connection, month: datetime, until: datetime, first: int, many: int) -> None:
+def add(connection: psycopg.Connection, month: datetime, until: datetime, first: int, many: int) -> None:
     add_contracts(connection, first, many)
     _add_buckets(connection, month, until, first, many)
     connection.execute("VACUUM ANALYZE")
@@ -177,48 +173,15 @@ def _add_buckets(connection: psycopg.Connection, month: datetime, until: datetim
 
 
 def _close(processes: int, many: int, until: datetime) -> Run:
-    connections.close_all()
-    closed, cpu, memory = _together(processes, until)
-    reviewed = 0.0
+    closed = together([partial(close_periods, until)] * processes)
+    reviewed, memory = 0.0, closed.memory
     if many <= REVIEWED:
-        reviewed, _, more = _together(processes, until + grace() + timedelta(hours=1))
-        memory = max(memory, more)
+        review = together([partial(close_periods, until + grace() + timedelta(hours=1))] * processes)
+        reviewed, memory = many / review.seconds, max(memory, review.memory)
     if Invoice.objects.count() != many:
         raise RuntimeError(f"{Invoice.objects.count()} invoices for {many} contracts.")
     lines = InvoiceLine.objects.count()
-    return Run(many / closed, cpu / many * 1e6, many / reviewed if reviewed else 0.0, lines, memory / MEGABYTE)
-
-
-def _together(processes: int, as_of: datetime) -> tuple[float, float, float]:
-    """Seconds until all are done, seconds of CPU time they took, and the memory of the largest."""
-    context = multiprocessing.get_context("fork")
-    answers: multiprocessing.Queue[tuple[float, float]] = context.Queue()
-    ready = context.Barrier(processes + 1)
-    children = [context.Process(target=_closing, args=(as_of, ready, answers)) for _ in range(processes)]
-    for child in children:
-        child.start()
-    ready.wait()
-    started = time.monotonic()
-    found = [answers.get() for _ in children]
-    took = time.monotonic() - started
-    for child in children:
-        child.join()
-    return took, sum(cpu for cpu, _ in found), max(memory for _, memory in found)
-
-
-def _closing(
-    as_of: datetime,
-    ready: "multiprocessing.synchronize.Barrier",
-    answers: "multiprocessing.Queue[tuple[float, float]]",
-) -> None:
-    connection = connections["default"]
-    connection.ensure_connection()
-    pids = [os.getpid(), connection.connection.info.backend_pid]
-    ready.wait()
-    before = sum(map(cpu_seconds, pids))
-    close_periods(as_of)
-    used = sum(map(cpu_seconds, pids)) - before
-    answers.put((used, float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)))
+    return Run(many / closed.seconds, closed.cpu / many * 1e6, reviewed, lines, memory)
 
 
 def _take_back(connection: psycopg.Connection) -> None:
