@@ -51,6 +51,8 @@ def group_text(group: Mapping[str, str | None]) -> str:
 
 def group_key(group: Mapping[str, str | None] | Iterable[tuple[str, str | None]]) -> str:
     """One text per group, the same whatever the order of its keys; empty for no keys."""
+    if not group:
+        return ""
     values = dict(group)
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False) if values else ""
 

@@ -5,7 +5,7 @@ Pure. Amounts are Decimals in major units (dollars, not cents) of a currency nam
 
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Context, Decimal, Inexact, localcontext
-from functools import cache
+from functools import cache, reduce
 
 import moneyed
 
@@ -53,23 +53,12 @@ def whole_units(amount: Decimal, currency: str) -> Decimal:
     return amount.quantize(minor_unit(currency), ROUND_DOWN, context=EXACT)
 
 
-def multiply(left: Decimal, right: Decimal) -> Decimal:
-    return EXACT.multiply(left, right)
-
-
-def negate(amount: Decimal) -> Decimal:
-    return EXACT.minus(amount)
-
-
-def subtract(left: Decimal, right: Decimal) -> Decimal:
-    return EXACT.subtract(left, right)
+# The context's own functions: called a hundred times for an invoice, a function around each is a tenth of a statement.
+plus, subtract, multiply, negate = EXACT.add, EXACT.subtract, EXACT.multiply, EXACT.minus
 
 
 def add(amounts: Iterable[Decimal]) -> Decimal:
-    total = ZERO
-    for amount in amounts:
-        total = EXACT.add(total, amount)
-    return total
+    return reduce(EXACT.add, amounts, ZERO)
 
 
 def divide(amount: Decimal, by: Decimal) -> Decimal:

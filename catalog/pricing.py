@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from catalog.money import EXACT, ONE, ZERO, add, divide, multiply, restored, subtract
+from catalog.money import EXACT, ONE, ZERO, add, divide, multiply, plus, restored, subtract
 from catalog.prices import (
     Dynamic,
     Flat,
@@ -34,7 +34,7 @@ from catalog.prices import (
 ROUNDINGS = {"up": ROUND_UP, "down": ROUND_DOWN, "half_up": ROUND_HALF_UP}
 
 
-class Events(Struct, frozen=True):
+class Events(Struct, frozen=True, gc=False):
     """The events behind a quantity, where the price looks at each: how many, and (if it looks that far) their values
     in order of time.
     """
@@ -49,7 +49,7 @@ class Events(Struct, frozen=True):
 NO_EVENTS = Events()
 
 
-class TierCharge(Struct, frozen=True):
+class TierCharge(Struct, frozen=True, gc=False):
     """What one tier contributes: the quantity in it, the price of a unit, the flat part, and their exact amount."""
 
     quantity: Decimal
@@ -58,7 +58,7 @@ class TierCharge(Struct, frozen=True):
     amount: Decimal
 
 
-class Charge(Struct, frozen=True):
+class Charge(Struct, frozen=True, gc=False):
     """The exact amount for a quantity, and the tiers it came from (one for an untiered price)."""
 
     amount: Decimal
@@ -67,9 +67,13 @@ class Charge(Struct, frozen=True):
     @property
     def unit_amount(self) -> Decimal | None:
         """The one price of a unit, where there is one: the whole quantity at the same price and no flat part."""
-        prices = {tier.unit_amount for tier in self.tiers if tier.quantity}
-        flat = any(tier.flat_amount for tier in self.tiers)
-        return prices.pop() if len(prices) == 1 and not flat else None
+        found = None
+        for tier in self.tiers:
+            if tier.flat_amount or (tier.quantity and found is not None and tier.unit_amount != found):
+                return None
+            if tier.quantity:
+                found = tier.unit_amount
+        return found
 
 
 def charge(
@@ -92,8 +96,8 @@ def charge(
         now = tier_charges(price, add([prior, quantity]), prior_events + events)
         then = tier_charges(price, prior, prior_events)
         tiers = [_less(*pair) for pair in zip(now, then, strict=True)]
-    used = tuple(tier for tier in tiers if tier.quantity or tier.amount)
-    return Charge(add(tier.amount for tier in used), used)
+    used = tuple([tier for tier in tiers if tier.quantity or tier.amount])
+    return Charge(add([tier.amount for tier in used]), used)
 
 
 def charges_without_usage(price: Price) -> bool:
@@ -265,15 +269,17 @@ def _beyond(quantity: Decimal, free_units: Decimal) -> Decimal:
 
 
 def _units(quantity: Decimal, unit_amount: Decimal, flat_amount: Decimal = ZERO) -> TierCharge:
-    units = restored(multiply(quantity, unit_amount))
-    return TierCharge(quantity, unit_amount, flat_amount, add([units, flat_amount]))
+    return _priced(quantity, quantity, unit_amount, flat_amount)
 
 
 def _in_tier(tier: Tier, quantity: Decimal) -> TierCharge:
-    if tier.size is None:
-        return _units(quantity, tier.unit_amount, tier.flat_amount)
-    packages = multiply(started_packages(quantity, tier.size), tier.unit_amount)
-    return TierCharge(quantity, tier.unit_amount, tier.flat_amount, add([packages, tier.flat_amount]))
+    counted = quantity if tier.size is None else started_packages(quantity, tier.size)
+    return _priced(quantity, counted, tier.unit_amount, tier.flat_amount)
+
+
+def _priced(quantity: Decimal, counted: Decimal, unit_amount: Decimal, flat_amount: Decimal) -> TierCharge:
+    amount = plus(restored(multiply(counted, unit_amount)), flat_amount)
+    return TierCharge(quantity, unit_amount, flat_amount, amount)
 
 
 UNUSED = TierCharge(ZERO, ZERO, ZERO, ZERO)

@@ -46,7 +46,7 @@ def of_customer(key: str) -> str:
     return f"customer:{key}"
 
 
-class Balance(Struct, frozen=True):
+class Balance(Struct, frozen=True, gc=False):
     """An amount that may be used in a window `[starting_at, ending_before)`; None stands for no bound.
 
     `owner` is the contract or customer it belongs to, `key` the commit's or credit's, `segment` tells its windows

@@ -26,7 +26,7 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 
-class Draw(Struct, frozen=True):
+class Draw(Struct, frozen=True, gc=False):
     """What a line took from a balance: the ledger entry that issuing the statement posts."""
 
     balance: str

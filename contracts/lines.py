@@ -19,7 +19,7 @@ from contracts.terms import Agreed, Payer, Rate, agreed_price
 from meters.periods import Period
 
 
-class Line(Struct, frozen=True):
+class Line(Struct, frozen=True, gc=False):
     """One line: `quantity` as metered, `billed_quantity` after conversion, `amount` rounded to the cent,
     `amount_exact` not.
 
@@ -59,7 +59,7 @@ class Line(Struct, frozen=True):
     gross_amount: Decimal | None = None
 
 
-class Pricing(Struct, frozen=True):
+class Pricing(Struct, frozen=True, gc=False):
     """How a line's quantity is priced, so that the same quantity can be priced again when a commit pays."""
 
     product: ProductTerms
@@ -93,7 +93,7 @@ class Pricing(Struct, frozen=True):
         return replace(self, agreed=replace(self.agreed, price=changed, source=f"{self.agreed.source} × {why}"))
 
 
-class Payable(Struct, frozen=True):
+class Payable(Struct, frozen=True, gc=False):
     """A charge that discounts, bounds, credits and commits work on.
 
     `adjustments` are the discount lines that belong to it; `pricing` is None where there is only an amount.

@@ -3,15 +3,16 @@
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
+from operator import attrgetter
 
 from msgspec import Struct
 
 from catalog.group_values import Group, group_key, parse_group, parse_key
-from catalog.money import ZERO, add, divide, multiply, subtract
+from catalog.money import ZERO, add, divide, multiply, plus, subtract
 from catalog.prices import Flat, charges_without_value
 from catalog.pricing import NO_EVENTS, Charge, Conversion, Events, charges_without_usage
 from contracts.deal import Override, Overwrite
@@ -23,7 +24,7 @@ from meters.periods import Period, cut
 from meters.slices import increments
 
 
-class SliceUsage(Struct, frozen=True):
+class SliceUsage(Struct, frozen=True, gc=False):
     """What a meter measured for one product, group and slice of the billing period (see `meters.slices`).
 
     `values` are those of its events in order of time, where the price looks at each event.
@@ -37,8 +38,7 @@ class SliceUsage(Struct, frozen=True):
     values: tuple[Decimal, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Unrated:
+class Unrated(Struct, frozen=True, gc=False):
     """Usage nobody agreed a price for: never dropped, an invoice that has any cannot be approved."""
 
     product: str
@@ -47,10 +47,23 @@ class Unrated:
     quantity: Decimal
 
 
+class Span(Struct, frozen=True, gc=False):
+    """A part of the period in which the terms of one group stay the same, whoever pays."""
+
+    period: Period
+    rate: Rate | None
+    agreed: Agreed | None
+
+
+Spans = dict[tuple[str, Group], list[Span]]
+
+
 @dataclass(frozen=True, slots=True)
 class Rating:
     """What rating needs to know beside the usage. `windows` tells the instants at which a balance or a discount of a
     product starts or ends: slices on either side stay apart, for what is open to one may not be open to the other.
+
+    `spans` are kept as they are worked out, by product and group; ratings that differ in nothing may share them.
     """
 
     currency: str
@@ -58,9 +71,10 @@ class Rating:
     rates: Mapping[str, Sequence[Rate]]
     overrides: tuple[Override, ...] = ()
     windows: Callable[[ProductTerms], Collection[datetime]] = lambda _: ()
+    spans: Spans = field(default_factory=dict)
 
 
-class _Part(Struct, frozen=True):
+class _Part(Struct, frozen=True, gc=False):
     """What one group used while one price held."""
 
     period: Period
@@ -74,17 +88,15 @@ def rate_usage(
     rating: Rating, products: Iterable[ProductTerms], usage: Iterable[SliceUsage]
 ) -> tuple[list[Payable], list[Unrated]]:
     """Every usage charge of a billing period, and the usage that has no price."""
-    by_product: dict[str, dict[Group, list[SliceUsage]]] = defaultdict(lambda: defaultdict(list))
+    by_product: dict[str, dict[Group, list[SliceUsage]]] = {}
     for row in usage:
-        by_product[row.product][row.group].append(row)
+        by_product.setdefault(row.product, {}).setdefault(row.group, []).append(row)
     charges: list[Payable] = []
     unrated: list[Unrated] = []
     for product in products:
         used = set()
-        slices = _slices(rating, product) if product.key in by_product else []
-        # In order of their values, not of their rows: the odd cent of a discount falls on the same line every time.
-        for group, rows in sorted(by_product[product.key].items(), key=lambda one: group_key(one[0])):
-            parts = [part for part in _parts(rating, product, group, slices, rows) if _is_charged(part)]
+        for group, rows in by_product.get(product.key, {}).items():
+            parts = [part for part in _parts(rating, product, group, rows) if _is_charged(part)]
             if parts:
                 used.add(priced_by(product, group))
                 charges += _charges(rating, product, group, parts)
@@ -96,14 +108,6 @@ def rate_usage(
     return charges, unrated
 
 
-class _Span(Struct, frozen=True):
-    """A part of the period in which the terms of one group stay the same, whoever pays."""
-
-    period: Period
-    rate: Rate | None
-    agreed: Agreed | None
-
-
 def _slices(rating: Rating, product: ProductTerms) -> list[Period]:
     """The period cut where anything about a product starts or ends."""
     dated = [*rating.rates.get(product.key, ()), *(o for o in rating.overrides if covers_product(o.scope, product))]
@@ -111,10 +115,11 @@ def _slices(rating: Rating, product: ProductTerms) -> list[Period]:
     return cut(rating.period, [*edges, *rating.windows(product)])
 
 
-def _spans(rating: Rating, product: ProductTerms, group: Group, slices: Sequence[Period]) -> list[_Span]:
+def _spans(rating: Rating, product: ProductTerms, group: Group) -> list[Span]:
     """The spans of one group: slices that follow each other under the same terms are one."""
     where = priced_by(product, group)
     rates = rating.rates.get(product.key, ())
+    slices = _slices(rating, product)
     edges = rating.windows(product) if len(slices) > 1 else ()
 
     def terms(part: Period) -> tuple[Rate | None, Agreed | None, tuple[int, ...], int]:
@@ -128,26 +133,29 @@ def _spans(rating: Rating, product: ProductTerms, group: Group, slices: Sequence
     spans = []
     for (rate, agreed, _, _), run in groupby(slices, key=terms):
         parts = list(run)
-        spans.append(_Span(Period(parts[0].starting_at, parts[-1].ending_before), rate, agreed))
+        spans.append(Span(Period(parts[0].starting_at, parts[-1].ending_before), rate, agreed))
     return spans
 
 
-def _parts(
-    rating: Rating, product: ProductTerms, group: Group, slices: Sequence[Period], rows: Sequence[SliceUsage]
-) -> list[_Part]:
+def _parts(rating: Rating, product: ProductTerms, group: Group, rows: Sequence[SliceUsage]) -> list[_Part]:
     """The usage of one group, span by span."""
-    rows = sorted(rows, key=lambda row: row.slice)
+    rows = sorted(rows, key=_slice)
     amounts = increments(product.aggregation, [(row.quantity, row.events) for row in rows])
-    spans = _spans(rating, product, group, slices)
-    starts = [span.period.starting_at for span in spans]
+    place = product.key, group
+    if place not in rating.spans:
+        rating.spans[place] = _spans(rating, product, group)
+    spans = rating.spans[place]
     used: dict[int, _Part] = {}
     for row, (quantity, events) in zip(rows, amounts, strict=True):
-        place = max(bisect_right(starts, row.slice.starting_at) - 1, 0)
-        span, before = spans[place], used.get(place)
+        number = max(bisect_right(spans, row.slice.starting_at, key=_starting_at) - 1, 0)
+        span, before = spans[number], used.get(number)
         part = _Part(span.period, quantity, Events(events, row.values), span.rate, span.agreed)
-        used[place] = part if before is None else _joined([before, part])
+        used[number] = part if before is None else _joined([before, part])
     parts = list(used.values())
     return _one_fee(rating, product, group, parts) if any(_is_flat(part.agreed) for part in parts) else parts
+
+
+_slice, _starting_at = attrgetter("slice"), attrgetter("period.starting_at")
 
 
 def _is_flat(agreed: Agreed | None) -> bool:
@@ -193,7 +201,7 @@ def _charges(rating: Rating, product: ProductTerms, group: Group, parts: Sequenc
     for index, part in enumerate(parts):
         # The running quantity is converted and rounded, so that a period cut in two rounds no more often than a whole
         # one.
-        metered = add([metered, part.quantity])
+        metered = plus(metered, part.quantity)
         before, billed = billed, product.conversion.convert(metered)
         events = _converted(part.events, product.conversion)
         if part.agreed is not None:

@@ -45,14 +45,14 @@ class Rate:
         )
 
 
-class Payer(Struct, frozen=True):
+class Payer(Struct, frozen=True, gc=False):
     """The commit that pays: its key, and whether the commit rate or the list rate applies while it does."""
 
     commit: str
     rate: str = "list"
 
 
-class Agreed(Struct, frozen=True):
+class Agreed(Struct, frozen=True, gc=False):
     """The price that applies, the unit it is in, and where it was agreed, for people (`source`) and for programs."""
 
     price: Price
@@ -71,12 +71,15 @@ def effective_rate(rates: Iterable[Rate], where: str, at: datetime) -> Rate | No
     """The one rate for pricing group values (as `group_key` writes them) at an instant; None where nobody agreed a
     price.
     """
-    return next((rate for rate in rates if rate.where == where and rate.holds_at(at)), None)
+    for rate in rates:
+        if rate.where == where and rate.holds_at(at):
+            return rate
+    return None
 
 
 def priced_by(product: ProductTerms, group: Group) -> str:
     """The pricing group values of a group, as rates name them."""
-    return group_key((key, value) for key, value in group if key in product.pricing_keys)
+    return group_key([(key, value) for key, value in group if key in product.pricing_keys]) if group else ""
 
 
 def agreed_price(
@@ -88,8 +91,8 @@ def agreed_price(
     payer: Payer | None = None,
 ) -> Agreed | None:
     """The price after overrides: `rate` is the card's, None if it has none (an overwrite may still give one)."""
-    if not overrides and payer is None:
-        return None if rate is None else Agreed(rate.price, rate.unit, rate.source, rate.reference)
+    if not overrides:
+        return _base(rate, _target(rate, (), payer))
     meant = [
         (number, override)
         for number, override in enumerate(overrides)

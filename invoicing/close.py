@@ -109,7 +109,8 @@ def _close_chunk(as_of: datetime, contract: str | None, summary: CloseSummary, a
         contracts = list(
             _contracts_due(as_of, contract)
             .filter(pk__gt=after)
-            .select_related("customer", "rate_card")
+            .select_related("customer")
+            .prefetch_related("rate_card")
             .order_by("pk")
             .select_for_update(skip_locked=True, no_key=True, of=("self",))[:CHUNK]
         )
@@ -159,8 +160,8 @@ def _review_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) 
     ready = _ready(as_of).filter(contract__key=contract) if contract else _ready(as_of)
     with transaction.atomic():
         drafts = list(
-            ready.select_related("period__contract__customer", "period__contract__rate_card")
-            .select_related("contract__customer", "contract__rate_card")
+            ready.select_related("contract__customer", "period")
+            .prefetch_related("contract__rate_card")
             .order_by("pk")
             .select_for_update(skip_locked=True, of=("self",))[:CHUNK]
         )
@@ -168,6 +169,8 @@ def _review_chunk(as_of: datetime, contract: str | None, summary: CloseSummary) 
             return 0
         for draft in drafts:
             draft.status = Status.IN_REVIEW
+            if draft.period:
+                draft.period.contract = draft.contract
         rebuild(drafts)
         auto_approve(drafts)
     summary.reviewed += len(drafts)

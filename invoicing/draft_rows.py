@@ -16,6 +16,7 @@ from contracts.models import BillingPeriod, Contract, Customer
 from invoicing.models import Invoice, InvoiceLine
 from invoicing.statement import Line, Statement
 from invoicing.taxation import written_taxes
+from meters.periods import Period
 
 ZERO_AFTER_USAGE = "Nothing was charged although there was usage."
 UNTAXED = "No tax rate covers some of it: give the customer its country or a tax treatment, or add a tax rate."
@@ -79,7 +80,8 @@ def bill_to(invoice: Invoice) -> dict[str, str]:
 def draft_line(invoice: Invoice, position: int, line: Line) -> InvoiceLine:
     """An unsaved line of an invoice."""
     price = None if line.price is None else price_as_dict(line.price)
-    return InvoiceLine(**dict(zip(LINE_FIELDS, (invoice, position, *_line_values(line, price)), strict=True)))
+    values = _line_values(line, line.period.starting_at, line.period.ending_before, price)
+    return InvoiceLine(**dict(zip(LINE_FIELDS, (invoice, position, *values), strict=True)))
 
 
 def write_drafts(drafts: Sequence[Built]) -> None:
@@ -194,21 +196,38 @@ def _write_lines(statements: Iterable[tuple[int, Statement]]) -> None:
 
 
 def _line_rows(statements: Iterable[tuple[int, Statement]]) -> Iterator[tuple[Any, ...]]:
-    # Most lines share a few prices. Each is kept with its text, so that its identity is not given to another one.
-    texts: dict[int, tuple[Price, str]] = {}
+    texts = _Texts()
     for invoice, statement in statements:
         for position, line in enumerate(statement.lines, start=1):
-            price = line.price
-            if price is not None and id(price) not in texts:
-                texts[id(price)] = price, written_out(price_as_dict(price))
-            yield invoice, position, *_line_values(line, None if price is None else texts[id(price)][1])
+            yield invoice, position, *_line_values(line, *texts.of_period(line.period), texts.of_price(line.price))
 
 
-def _line_values(line: Line, price: Any) -> tuple[Any, ...]:
+class _Texts:
+    """What most lines share, written out once: a few prices and periods."""
+
+    def __init__(self) -> None:
+        # Each price is kept with its text, so that its identity is not given to another one.
+        self._prices: dict[int, tuple[Price, str]] = {}
+        self._periods: dict[Period, tuple[str, str]] = {}
+
+    def of_price(self, price: Price | None) -> str | None:
+        if price is None:
+            return None
+        if id(price) not in self._prices:
+            self._prices[id(price)] = price, written_out(price_as_dict(price))
+        return self._prices[id(price)][1]
+
+    def of_period(self, period: Period) -> tuple[str, str]:
+        if period not in self._periods:
+            self._periods[period] = str(period.starting_at), str(period.ending_before)
+        return self._periods[period]
+
+
+def _line_values(line: Line, starting_at: Any, ending_before: Any, price: Any) -> tuple[Any, ...]:
     return (
         *_plain(line),
-        line.period.starting_at,
-        line.period.ending_before,
+        starting_at,
+        ending_before,
         dict(line.group),
         [
             {

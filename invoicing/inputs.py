@@ -1,23 +1,24 @@
 """Gathering what statements depend on: a fixed number of queries for any number of contracts and periods."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from billing_project.prepared import ask, ids
 from catalog.money import ZERO, add
 from catalog.prices import Price, looks_at_each_event
 from contracts.as_known import contracts_as_known
-from contracts.balances import BalanceId
+from contracts.balances import Balance, BalanceId
 from contracts.catalog_terms import CardRates, terms_as_known, terms_of_cards, units_of
 from contracts.deal import Deal, Overwrite
 from contracts.models import BillingPeriod, Contract
 from contracts.open_balances import OpenBalances
 from contracts.products import ProductTerms
+from contracts.rating import Spans
 from contracts.scopes import covers_product
 from contracts.subscription_lines import Fees
 from contracts.terms import Rate
@@ -26,6 +27,7 @@ from invoicing.tax_terms import TaxTerms
 from invoicing.totals import Earlier
 from meters.aggregation import Quantity, UsageRequest, quantities
 from meters.event_values import event_values
+from meters.models import Meter
 from meters.periods import Period, cut
 from meters.slices import accrued_part, measured_periods
 
@@ -68,7 +70,7 @@ class Terms:
         self._units = {pk: units_of(card) for pk, card in cards.items()}
         self._rows, self._products = catalog.products.rows, catalog.products.terms
         self._deals = {pk: contract.parsed_deal for pk, contract in self._contracts.items()}
-        self._sold = {pk: self._products_of(contract) for pk, contract in self._contracts.items()}
+        self._agreed = self._agreements()
         self._taxes = TaxTerms(catalog.tax_rates)
         self._keys = _customer_keys(self._contracts.values(), self._deals)
         self.balances = OpenBalances(self._contracts.values(), self._deals, drawn_before, known_at)
@@ -76,34 +78,37 @@ class Terms:
     def inputs(self, contract: Contract, period: Period) -> StatementInputs:
         """Everything but the usage. Tax is that of whom the invoice is addressed to."""
         contract = self._contracts[contract.pk]
-        deal = self._deals[contract.pk]
+        agreed = self._agreed[contract.pk]
         tax = self._taxes.rules(self.balances.payer(contract) or contract.customer)
+        balances = tuple(self.balances.of(contract, period.ending_before))
         return StatementInputs(
             contract=contract.key,
             customer=contract.customer.key,
             currency=contract.currency,
             period=period,
-            products=self._sold[contract.pk],
-            rates=self._rates_told_apart(contract, deal),
+            products=agreed.products,
+            rates=agreed.rates,
             usage=(),
-            deal=deal,
+            deal=agreed.deal,
             calendar=contract.calendar,
-            balances=tuple(self.balances.of(contract, period.ending_before)),
+            balances=balances,
             units=self._units[contract.rate_card_id],
             tax=tax.tax,
             tax_rates=tax.rates,
             tax_expected=tax.expected,
             shared_commits=self.balances.shared_commits(contract),
+            spans=agreed.alike(period, balances).spans,
         )
 
     def fees(self, contract: Contract) -> Fees:
         """What the contract's recurring and scheduled fees depend on."""
         contract = self._contracts[contract.pk]
+        agreed = self._agreed[contract.pk]
         return Fees(
-            self._deals[contract.pk],
+            agreed.deal,
             contract.calendar,
             contract.currency,
-            {product.key: product for product in self._sold[contract.pk]},
+            {product.key: product for product in agreed.products},
             self._rates[contract.rate_card_id],
             self.balances.shared_commits(contract),
         )
@@ -116,43 +121,63 @@ class Terms:
         self, contract: Contract, inputs: StatementInputs, first_key: int, until: datetime | None = None
     ) -> list["Asked"]:
         """What to ask the meters for a statement, numbered from `first_key`; `until`: for what had accrued by then."""
-        asked: list[Asked] = []
+        keys = self._keys[contract.pk]
+        return [
+            Asked(
+                each.product,
+                each.slice,
+                UsageRequest(number, each.meter, keys, each.period, each.product.group_by, each.where),
+                each.by_event,
+            )
+            for number, each in enumerate(self._measures(contract, inputs, until), start=first_key)
+        ]
+
+    def _measures(self, contract: Contract, inputs: StatementInputs, until: datetime | None) -> "list[Measure]":
+        """What has to be measured for a statement. Of many contracts with the same terms it is worked out once."""
+        known = self._agreed[contract.pk].alike(inputs.period, inputs.balances).measures
+        if until not in known:
+            known[until] = list(self._measured(inputs, until))
+        return known[until]
+
+    def _measured(self, inputs: StatementInputs, until: datetime | None) -> "Iterator[Measure]":
         wanted = sorted(inputs.deal.usage_filter.items())
         for product in inputs.products:
             meter = self._rows[product.key].meter
             if meter is None:
                 continue
             where = tuple(pair for pair in wanted if pair[0] in meter.group_by)
+            by_event = _by_event(product, inputs)
             slices = cut(inputs.period, slice_instants(inputs, product))
             for part, whole in measured_periods(product.aggregation, slices):
                 measured = whole if until is None else accrued_part(product.aggregation, whole, until)
-                if measured is None:
-                    continue
-                request = UsageRequest(
-                    key=first_key + len(asked),
-                    meter=meter,
-                    customer_keys=self.customer_keys(contract),
-                    period=measured,
-                    group_by=product.group_by,
-                    where=where,
-                )
-                asked.append(Asked(product, part, request, _by_event(product, inputs)))
-        return asked
+                if measured is not None:
+                    yield Measure(product, part, meter, measured, where, by_event)
 
-    def _rates_told_apart(self, contract: Contract, deal: Deal) -> Mapping[str, Sequence[Rate]]:
+    def _agreements(self) -> "dict[int, Agreement]":
+        """By contract; those on one card whose deals are the same share one."""
+        found: dict[tuple[int, int], Agreement] = {}
+        for pk, contract in self._contracts.items():
+            deal = self._deals[pk]
+            place = contract.rate_card_id, id(deal)
+            if place not in found:
+                products = self._products_of(contract.rate_card_id, deal)
+                found[place] = Agreement(deal, products, self._rates_told_apart(contract.rate_card_id, deal))
+        return {pk: found[contract.rate_card_id, id(self._deals[pk])] for pk, contract in self._contracts.items()}
+
+    def _rates_told_apart(self, card: int, deal: Deal) -> Mapping[str, Sequence[Rate]]:
         """The card's rates. Usage that a meter cannot split as the contract's filter says stays without a price: it
         stands on the draft as such, as the rate came after the contract.
         """
-        rates = self._rates[contract.rate_card_id]
+        rates = self._rates[card]
         if not deal.usage_filter:
             return rates
         meters = {key: self._rows[key].meter for key in rates}
         lost = {key for key, meter in meters.items() if meter and not deal.usage_filter.keys() <= {*meter.group_by}}
         return {key: () if key in lost else found for key, found in rates.items()}
 
-    def _products_of(self, contract: Contract) -> tuple[ProductTerms, ...]:
+    def _products_of(self, card: int, deal: Deal) -> tuple[ProductTerms, ...]:
         """The products a contract can bill: those with a rate on its card, and those its deal names."""
-        deal, rates = self._deals[contract.pk], self._rates[contract.rate_card_id]
+        rates = self._rates[card]
         overwrites = [each.scope for each in deal.overrides if isinstance(each, Overwrite)]
         named = {each.product for each in deal.subscriptions} | {each.product for each in deal.charges}
         return tuple(
@@ -162,7 +187,41 @@ class Terms:
         )
 
 
-class Asked(Struct, frozen=True):
+class Agreement(Struct, frozen=True):
+    """What contracts on one card with the same deal have in common."""
+
+    deal: Deal
+    products: tuple[ProductTerms, ...]
+    rates: Mapping[str, Sequence[Rate]]
+    known: "dict[tuple[object, ...], Alike]" = field(default_factory=dict)
+
+    def alike(self, period: Period, balances: Iterable[Balance]) -> "Alike":
+        """What their statements of a period share. Balances cut a period too, whoever they are from."""
+        windows = [(each.starting_at, each.ending_before, id(each.scope)) for each in balances]
+        return self.known.setdefault((period, *windows), Alike())
+
+
+class Alike(Struct, frozen=True):
+    """Kept as it is worked out: what has to be measured (for what had accrued by an instant, or for all of the period),
+    and where prices hold.
+    """
+
+    measures: "dict[datetime | None, list[Measure]]" = field(default_factory=dict)
+    spans: Spans = field(default_factory=dict)
+
+
+class Measure(Struct, frozen=True, gc=False):
+    """A product, a slice of the billing period, and what its meter has to measure for it."""
+
+    product: ProductTerms
+    slice: Period
+    meter: Meter
+    period: Period
+    where: tuple[tuple[str, tuple[str, ...]], ...]
+    by_event: bool
+
+
+class Asked(Struct, frozen=True, gc=False):
     """A usage request and the product and slice its answer is for; `by_event`: the price looks at each event."""
 
     product: ProductTerms

@@ -25,10 +25,12 @@ def locked(invoice: int, statuses: Collection[Status]) -> Invoice:
     """
     row = (
         Invoice.objects.select_related("customer", "contract__customer", "contract__rate_card")
-        .select_related("period__contract__customer", "period__contract__rate_card")
+        .select_related("period")
         .select_for_update(of=("self",))
         .get(pk=invoice)
     )
+    if row.period:
+        row.period.contract = row.contract
     if row.status not in statuses:
         wanted = " or ".join(status.label.lower() for status in statuses)
         stands = row.get_status_display().lower()

@@ -6,7 +6,6 @@ credits and commits, minimums and true-ups, tax, what was invoiced already.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
@@ -22,7 +21,7 @@ from contracts.lines import Line, Payable, shown
 from contracts.minimums import minimum_lines, true_up_lines
 from contracts.products import ProductTerms
 from contracts.proration import Calendar
-from contracts.rating import Rating, SliceUsage, Unrated, rate_usage
+from contracts.rating import Rating, SliceUsage, Spans, Unrated, rate_usage
 from contracts.scheduled import Due
 from contracts.scopes import covers, covers_product
 from contracts.shared_terms import SharedCommit
@@ -40,7 +39,7 @@ __all__ = ["Line", "SliceUsage", "Statement", "StatementInputs", "Unrated", "bui
 MOST = Decimal("1e24")  # of a line: a thousand of them still fit into a total
 
 
-class StatementInputs(Struct, frozen=True):
+class StatementInputs(Struct, frozen=True, gc=False):
     """Everything a statement depends on. `rates` by product key; a group has the product's `group_by` keys, in that
     order; usage is cut at every instant of `slice_instants`.
 
@@ -49,6 +48,7 @@ class StatementInputs(Struct, frozen=True):
     `added` are lines written by hand, which no balance pays, and corrections of earlier invoices; tax is due on them.
     `tax` holds for every line; without it the `tax_rates` of the customer's place do, of which there should be one for
     every line when `tax_expected`.
+    `spans` is shared by statements whose prices hold at the same times: what one works out the next need not.
     """
 
     contract: str
@@ -68,10 +68,10 @@ class StatementInputs(Struct, frozen=True):
     earlier: tuple[Earlier, ...] = ()
     added: tuple[Line, ...] = ()
     shared_commits: tuple[SharedCommit, ...] = ()
+    spans: Spans = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class PostedDraw:
+class PostedDraw(Struct, frozen=True, gc=False):
     """What issuing the statement takes from a balance; `position` (from 1) is the line that says so."""
 
     balance: str
@@ -86,8 +86,7 @@ class PostedDraw:
         return self.owner, self.balance, self.segment
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Struct, frozen=True, gc=False):
     """Lines in the order they are shown, usage without a price, totals of the rounded lines, and draws to post."""
 
     contract: str
@@ -148,7 +147,12 @@ def fees_of(inputs: StatementInputs) -> Fees:
 
 def _usage_charges(inputs: StatementInputs) -> tuple[list[Payable], list[Unrated]]:
     rating = Rating(
-        inputs.currency, inputs.period, inputs.rates, inputs.deal.overrides, lambda product: _windows(inputs, product)
+        inputs.currency,
+        inputs.period,
+        inputs.rates,
+        inputs.deal.overrides,
+        lambda product: _windows(inputs, product),
+        inputs.spans,
     )
     products = sorted(inputs.products, key=lambda product: (product.name, product.key))
     return rate_usage(rating, products, inputs.usage)

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
+from msgspec import Struct
+
 from catalog.money import ZERO, add, negate
 from contracts.lines import Line
 from meters.periods import Period
@@ -20,8 +22,7 @@ class Earlier:
     total: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(Struct, frozen=True, gc=False):
     """`subtotal` less `discount`, less `credits_applied`, plus `tax`, less `already_invoiced` is the `total`."""
 
     subtotal: Decimal

@@ -1,13 +1,15 @@
 """Quantities: the only reader of usage that the floors above use. Exact the moment a post is acknowledged."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from msgspec import Struct
+from msgspec.structs import replace
 
 from billing_project.prepared import ask
 from meters.archived import check_reach
@@ -17,6 +19,8 @@ from meters.usage_parts import CURSOR_ASK
 from meters.usage_statement import Known, UsageRequest, UsageStatement
 
 __all__ = ["Quantity", "UsageRequest", "quantities"]
+
+Group = tuple[str | None, ...]
 
 ZERO = Decimal(0)
 # Wide enough for any sum of numbers an event may carry; only an average can need rounding.
@@ -39,18 +43,16 @@ SELECT EXISTS (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(Struct, frozen=True, gc=False):
     """The answer to the request `key` for one group: its `group_by` values in order, None where events have none."""
 
     key: int
-    group: tuple[str | None, ...]
+    group: Group
     quantity: Decimal
     events: int
 
 
-@dataclass(slots=True)
-class _Measured:
+class _Measured(Struct, gc=False):
     events: int = 0
     total: Decimal = ZERO
     smallest: Decimal | None = None
@@ -113,25 +115,26 @@ def quantities(requests: Sequence[UsageRequest]) -> list[Quantity]:
     if not requests:
         return []
     levels = [number for number, each in enumerate(requests) if _has_level_before(each)]
-    measured: dict[tuple[int, tuple[str | None, ...]], _Measured] = {}
+    measured: list[dict[Group, _Measured]] = [defaultdict(_Measured) for _ in requests]
     for row in _measure([*requests, *(_before(requests[number]) for number in levels)]):
         place, groups, events, total, smallest, largest, last_time, last_key, last_value, moment, different = row
         if place >= len(requests):
-            found = measured.setdefault((levels[place - len(requests)], tuple(groups)), _Measured())
+            found = measured[levels[place - len(requests)]][tuple(groups)]
             found.level_before = EXACT.add(found.level_before, total or Decimal(0))
             continue
-        found = measured.setdefault((place, tuple(groups)), _Measured())
+        found = measured[place][tuple(groups)]
         found.add(events, total, smallest, largest)
         found.add_last(last_time, last_key, last_value)
         found.add_more(moment, different)
     return [
         Quantity(
-            key=requests[place].key,
-            group=groups,
-            quantity=found.quantity(Aggregation(requests[place].meter.aggregation), requests[place].period),
+            key=request.key,
+            group=group,
+            quantity=found.quantity(Aggregation(request.meter.aggregation), request.period),
             events=found.events,
         )
-        for (place, groups), found in sorted(measured.items(), key=lambda item: _in_order(*item[0]))
+        for request, by_group in zip(requests, measured, strict=True)
+        for group, found in sorted(by_group.items(), key=_in_order)
         if found.events or found.level_before
     ]
 
@@ -150,8 +153,8 @@ def _seconds(instant: datetime) -> Decimal:
     return Decimal(since.days * 86400 + since.seconds) + Decimal(since.microseconds).scaleb(-6)
 
 
-def _in_order(place: int, groups: tuple[str | None, ...]) -> tuple[int, list[tuple[bool, str]]]:
-    return place, [(value is not None, value or "") for value in groups]
+def _in_order(measured: tuple[Group, _Measured]) -> list[tuple[bool, str]]:
+    return [(value is not None, value or "") for value in measured[0]]
 
 
 def _divided(total: Decimal, by: Decimal) -> Decimal:

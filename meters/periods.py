@@ -4,10 +4,11 @@ Pure: every instant is an argument, nothing reads a clock. Instants are aware da
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 EVERY = ("day", "week", "month", "quarter", "year")
 MONTHS = {"month": 1, "quarter": 3, "year": 12}
@@ -17,8 +18,7 @@ CALENDAR_ANCHOR = date(
 )  # a Monday, a first of January: the calendar's weeks, months, quarters and years start here
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Period:
+class Period(Struct, frozen=True, order=True, gc=False):
     """A half-open span of time `[starting_at, ending_before)`, both aware.
 
     Raises ValueError when an instant has no time zone or the span is empty.

@@ -4,6 +4,7 @@ from meters.models import Aggregation
 
 LAST = ("last_time", "last_key", "last_value")
 BY_LAST = "(array_agg({} ORDER BY last_time DESC, last_key DESC))[1] AS {}"
+LAST_OF_GROUP = ", ".join(BY_LAST.format(name, name) for name in LAST)
 NO_LAST = "NULL::timestamptz AS last_time, NULL::uuid AS last_key, NULL::numeric AS last_value"
 NO_MOMENT = "NULL::numeric AS moment"
 # What an aggregation takes from its buckets beside the number of events. It is a third of the time to take it all.
@@ -64,6 +65,12 @@ AND (e.key NOT IN (SELECT key FROM doubled) OR (e.key, e.time) IN (SELECT key, t
 """
 CURSOR_ASK = -1
 
+# Many ask the same of different customers: what they ask, such as the bounds of a period, is told once.
+ASKED = """(
+    SELECT given.ask, given.who, ({meters})[given.question] AS meter_id, ({tails})[given.question] AS is_tail,
+           ({starts})[given.question] AS starting_at, ({ends})[given.question] AS ending_before
+    FROM unnest({questions}, {asks}, {who}) AS given (question, ask, who)
+) AS asked"""
 BUCKETS = """
 SELECT ask, {groups} AS groups, {measures} FROM ({by_group}) AS by_group
 JOIN meters_groupvalues AS g ON g.id = by_group.group_id
@@ -74,7 +81,7 @@ GROUP BY 1, 2
 # a join that sorts all of them. Of everybody all buckets are read.
 BY_GROUP = """
     SELECT asked.ask, found.*
-    FROM unnest({asks}, {meters}, {who}, {starts}, {ends}) AS asked (ask, meter_id, who, starting_at, ending_before)
+    FROM {asked}
     JOIN who ON who.who = asked.who
     CROSS JOIN LATERAL (
         SELECT b.group_id, {measures} FROM meters_{size}bucket AS b
@@ -85,18 +92,28 @@ BY_GROUP = """
 """
 # Where nobody asks for groups they need not be told apart.
 OF_ALL_GROUPS = """
-SELECT asked.ask, ARRAY[]::text[] AS groups, found.*
-FROM unnest({asks}, {meters}, {who}, {starts}, {ends}) AS asked (ask, meter_id, who, starting_at, ending_before)
+SELECT asked.ask, ARRAY[]::text[] AS groups, found.events, found.total, found.smallest, found.largest,
+       {last}.last_time, {last}.last_key, {last}.last_value, found.moment, found.different
+FROM {asked}
 JOIN who ON who.who = asked.who
 CROSS JOIN LATERAL (
     SELECT {measures} FROM meters_{size}bucket AS b
     WHERE b.meter_id = asked.meter_id AND b.subject_id = who.subject_id
         AND b.starting_at >= asked.starting_at AND b.starting_at < asked.ending_before
-) AS found WHERE found.events > 0
+) AS found {latest} WHERE found.events > 0
+"""
+# The last of all groups is found in a third of the time by itself.
+LATEST = """
+CROSS JOIN LATERAL (
+    SELECT b.last_time, b.last_key, b.last_value FROM meters_{size}bucket AS b
+    WHERE b.meter_id = asked.meter_id AND b.subject_id = who.subject_id
+        AND b.starting_at >= asked.starting_at AND b.starting_at < asked.ending_before
+    ORDER BY b.last_time DESC, b.last_key DESC LIMIT 1
+) AS latest
 """
 BY_GROUP_OF_EVERYBODY = """
     SELECT asked.ask, b.group_id, {measures}
-    FROM unnest({asks}, {meters}, {who}, {starts}, {ends}) AS asked (ask, meter_id, who, starting_at, ending_before)
+    FROM {asked}
     JOIN who ON who.who = asked.who
     JOIN meters_{size}bucket AS b ON b.meter_id = asked.meter_id AND b.subject_id = who.subject_id
         AND b.starting_at >= asked.starting_at AND b.starting_at < asked.ending_before
@@ -110,9 +127,9 @@ FROM ({sources}) AS seen GROUP BY 1, 2
 """
 STORED_VALUES = """
 SELECT asked.ask, {groups} AS groups, b.value
-FROM unnest({asks}, {who}, {starts}, {ends}) AS asked (ask, who, starting_at, ending_before)
+FROM {asked}
 JOIN who ON who.who = asked.who
-JOIN meters_{size}value AS b ON b.meter_id = {meter} AND b.subject_id = who.subject_id
+JOIN meters_{size}value AS b ON b.meter_id = asked.meter_id AND b.subject_id = who.subject_id
     AND b.starting_at >= asked.starting_at AND b.starting_at < asked.ending_before
 JOIN meters_groupvalues AS g ON g.id = b.group_id
 WHERE {where}
@@ -120,7 +137,7 @@ WHERE {where}
 LOOSE_VALUES = """
 SELECT ask, groups, value FROM (
     SELECT asked.ask, {groups} AS groups, {distinct} AS value
-    FROM unnest({asks}, {who}, {starts}, {ends}, {tails}) AS asked (ask, who, starting_at, ending_before, is_tail)
+    FROM {asked}
     JOIN who ON who.who = asked.who
     JOIN loose AS e ON e.subject_id = who.subject_id AND e.is_tail = asked.is_tail
         AND e.time >= asked.starting_at AND e.time < asked.ending_before
@@ -130,7 +147,7 @@ SELECT ask, groups, value FROM (
 EVENTS = """
 SELECT ask, groups, {measures} FROM (
     SELECT asked.ask, {groups} AS groups, 1 AS events, {value} AS total, e.time AS last_time, e.key AS last_key
-    FROM unnest({asks}, {who}, {starts}, {ends}, {tails}) AS asked (ask, who, starting_at, ending_before, is_tail)
+    FROM {asked}
     JOIN who ON who.who = asked.who
     JOIN loose AS e ON e.subject_id = who.subject_id AND e.is_tail = asked.is_tail
         AND e.time >= asked.starting_at AND e.time < asked.ending_before

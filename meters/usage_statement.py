@@ -10,12 +10,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 
+from msgspec import Struct
+
 from meters.covering import Covering, Span, cover, merge
 from meters.matching import Parameters, distinct, group, is_among, matches, value
 from meters.models import Aggregation, Meter
 from meters.periods import Period
 from meters.usage_parts import (
     AMONG_FRESH,
+    ASKED,
     BUCKETS,
     BY_GROUP,
     BY_GROUP_OF_EVERYBODY,
@@ -26,6 +29,8 @@ from meters.usage_parts import (
     EVERYBODY,
     FRESH,
     LAST,
+    LAST_OF_GROUP,
+    LATEST,
     LOOSE,
     LOOSE_VALUES,
     MEASURED,
@@ -40,8 +45,7 @@ from meters.usage_parts import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRequest:
+class UsageRequest(Struct, frozen=True, gc=False):
     """How much a meter measured for one customer (all its keys; None: everybody) in a period, split by group keys.
 
     `where` leaves out events whose group values are not among those named.
@@ -55,8 +59,7 @@ class UsageRequest:
     where: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """The cursor, read before the statement so that the planner sees constants; the statement reads it again.
 
     Where another server moved it, buckets and cursor mean nothing: everything is read from the events. `has_tail` is
@@ -86,12 +89,18 @@ class Known:
         return f"{self.beyond('e')} AND {UNCONTESTED}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    ask: int
+class _Question(Struct, frozen=True):
+    """What requests of several customers have in common (`request` is one of them), and their places and customers."""
+
     request: UsageRequest
-    who: int
+    shape: "_Shape"
     covering: Covering
+    asks: list[int]
+    who: list[int]
+
+
+# A question, a span of its period, and whether the tail is meant.
+_Part = tuple[_Question, Span, bool]
 
 
 class UsageStatement:
@@ -106,13 +115,22 @@ class UsageStatement:
         self.parameters = Parameters()
         self._known = known
         self._who: dict[tuple[str, ...] | None, int] = {}
-        self._asked = [
-            _Asked(ask, request, self._who.setdefault(request.customer_keys, len(self._who)), self._covering(request))
-            for ask, request in enumerate(requests)
-        ]
-        self.reads_events = known.has_tail or any(each.covering.edges for each in self._asked)
+        self._questions = self._asked_alike(requests)
+        self.reads_events = known.has_tail or any(each.covering.edges for each in self._questions)
         branches = [self._shared(), *self._buckets("day"), *self._buckets("hour"), *self._events(), *self._different()]
         self.text = " UNION ALL ".join(branches)
+
+    def _asked_alike(self, requests: Sequence[UsageRequest]) -> list[_Question]:
+        found: dict[tuple[object, ...], _Question] = {}
+        for ask, request in enumerate(requests):
+            keys = request.customer_keys
+            alike = request.meter.pk, request.period, request.group_by, request.where, keys is None
+            question = found.get(alike)
+            if question is None:
+                question = found[alike] = _Question(request, _shape(request), self._covering(request), [], [])
+            question.asks.append(ask)
+            question.who.append(self._who.setdefault(keys, len(self._who)))
+        return [*found.values()]
 
     def _covering(self, request: UsageRequest) -> Covering:
         if request.meter.built_at is not None and self._known.is_ours:
@@ -137,11 +155,11 @@ class UsageStatement:
             fresh=self._fresh() if self._known.has_tail else "",
             of_tail=OF_TAIL.format(uncontested=UNCONTESTED) if self._known.has_tail else "",
             behind=f"NOT ({self._known.beyond('e')})",
-            edges=self._in_spans(span for each in self._asked for span in each.covering.edges),
+            edges=self._in_spans(span for each in self._questions for span in each.covering.edges),
         )
 
     def _fresh(self) -> str:
-        periods = [each.request.period for each in self._asked]
+        periods = [each.request.period for each in self._questions]
         return FRESH.format(
             beyond=self._known.beyond("e"),
             times=self._in_spans((period.starting_at, period.ending_before) for period in periods),
@@ -160,30 +178,42 @@ class UsageStatement:
 
     def _buckets(self, size: str) -> Iterable[str]:
         """One branch for all requests that read the same columns of the group values."""
-        shapes: dict[_Shape, list[tuple[_Asked, Span]]] = defaultdict(list)
-        for each in self._asked:
-            spans = each.covering.days if size == "day" else each.covering.hours
-            shapes[_shape(each.request)] += [(each, span) for span in spans] if spans else []
-        for shape, asked in shapes.items():
-            if asked:
-                yield self._bucket_branch(size, shape, asked)
+        shapes: dict[_Shape, list[_Part]] = defaultdict(list)
+        for each in self._questions:
+            for span in each.covering.days if size == "day" else each.covering.hours:
+                shapes[each.shape].append((each, span, False))
+        for shape, parts in shapes.items():
+            yield self._bucket_branch(size, shape, parts)
 
-    def _bucket_branch(self, size: str, shape: "_Shape", asked: Sequence[tuple[_Asked, Span]]) -> str:
-        add = self.parameters.add
-        measures = _measures(shape.aggregation)
-        given = {
-            "size": size,
-            "measures": measures,
-            "asks": add([each.ask for each, _ in asked], "int[]"),
-            "meters": add([each.request.meter.pk for each, _ in asked], "int[]"),
-            "who": add([each.who for each, _ in asked], "int[]"),
-            "starts": add([start for _, (start, _) in asked], "timestamptz[]"),
-            "ends": add([end for _, (_, end) in asked], "timestamptz[]"),
-        }
+    def _bucket_branch(self, size: str, shape: "_Shape", parts: Sequence[_Part]) -> str:
+        asked = self._asked(parts)
+        is_last = shape.aggregation == Aggregation.LATEST
         if not (shape.positions or shape.where or shape.everybody):
-            return OF_ALL_GROUPS.format(**given)
-        by_group = (BY_GROUP_OF_EVERYBODY if shape.everybody else BY_GROUP).format(**given)
+            return OF_ALL_GROUPS.format(
+                size=size,
+                measures=_measures(shape.aggregation, NO_LAST),
+                asked=asked,
+                last="latest" if is_last else "found",
+                latest=LATEST.format(size=size) if is_last else "",
+            )
+        measures = _measures(shape.aggregation, LAST_OF_GROUP if is_last else NO_LAST)
+        by_group = (BY_GROUP_OF_EVERYBODY if shape.everybody else BY_GROUP).format(
+            size=size, measures=measures, asked=asked
+        )
         return BUCKETS.format(by_group=by_group, measures=measures, **self._of_groups(shape))
+
+    def _asked(self, parts: Sequence[_Part]) -> str:
+        add = self.parameters.add
+        numbers = [number for number, (question, *_) in enumerate(parts, start=1) for _ in question.asks]
+        return ASKED.format(
+            meters=add([question.request.meter.pk for question, *_ in parts], "int[]"),
+            starts=add([start for _, (start, _), _ in parts], "timestamptz[]"),
+            ends=add([end for _, (_, end), _ in parts], "timestamptz[]"),
+            tails=add([is_tail for *_, is_tail in parts], "boolean[]"),
+            questions=add(numbers, "int[]"),
+            asks=add([ask for question, *_ in parts for ask in question.asks], "int[]"),
+            who=add([who for question, *_ in parts for who in question.who], "int[]"),
+        )
 
     def _of_groups(self, shape: "_Shape") -> dict[str, str]:
         add = self.parameters.add
@@ -193,10 +223,10 @@ class UsageStatement:
             "where": " AND ".join(where) or "true",
         }
 
-    def _readings(self) -> Iterable[list[_Asked]]:
-        """The requests of each meter and split."""
-        readings: dict[tuple[object, ...], list[_Asked]] = defaultdict(list)
-        for each in self._asked:
+    def _readings(self) -> Iterable[list[_Question]]:
+        """The questions of each meter and split."""
+        readings: dict[tuple[object, ...], list[_Question]] = defaultdict(list)
+        for each in self._questions:
             request = each.request
             readings[request.meter.pk, request.group_by, request.where].append(each)
         return readings.values()
@@ -218,35 +248,24 @@ class UsageStatement:
                     sources.append(LOOSE_VALUES.format(distinct=distinct(meter, self.parameters), **self._loose(asked)))
                 yield DIFFERENT.format(no_last=NO_LAST, sources=" UNION ALL ".join(sources))
 
-    def _stored(self, size: str, asked: Sequence[_Asked]) -> str:
-        add, request = self.parameters.add, asked[0].request
-        spans = [
-            (each, span) for each in asked for span in (each.covering.days if size == "day" else each.covering.hours)
+    def _stored(self, size: str, asked: Sequence[_Question]) -> str:
+        parts = [
+            (each, span, False)
+            for each in asked
+            for span in (each.covering.days if size == "day" else each.covering.hours)
         ]
-        return STORED_VALUES.format(
-            size=size,
-            meter=add(request.meter.pk, "int"),
-            asks=add([each.ask for each, _ in spans], "int[]"),
-            who=add([each.who for each, _ in spans], "int[]"),
-            starts=add([start for _, (start, _) in spans], "timestamptz[]"),
-            ends=add([end for _, (_, end) in spans], "timestamptz[]"),
-            **self._of_groups(_shape(request)),
-        )
+        return STORED_VALUES.format(size=size, asked=self._asked(parts), **self._of_groups(asked[0].shape))
 
-    def _loose(self, asked: Sequence[_Asked]) -> dict[str, str]:
+    def _loose(self, asked: Sequence[_Question]) -> dict[str, str]:
         """The events of the tail and of the edges that are asked for."""
-        add, request = self.parameters.add, asked[0].request
+        request = asked[0].request
         among = [is_among(key, values, self.parameters) for key, values in request.where]
         tails = [(each, (each.request.period.starting_at, each.request.period.ending_before), True) for each in asked]
-        spans = tails + [(each, span, False) for each in asked for span in each.covering.edges]
+        edges = [(each, span, False) for each in asked for span in each.covering.edges]
         return {
             "groups": group(request.group_by, self.parameters),
             "matches": " AND ".join([matches(request.meter, self.parameters), *among]),
-            "asks": add([each.ask for each, _, _ in spans], "int[]"),
-            "who": add([each.who for each, _, _ in spans], "int[]"),
-            "starts": add([start for _, (start, _), _ in spans], "timestamptz[]"),
-            "ends": add([end for _, (_, end), _ in spans], "timestamptz[]"),
-            "tails": add([is_tail for _, _, is_tail in spans], "boolean[]"),
+            "asked": self._asked([*tails, *edges]),
         }
 
 
@@ -271,10 +290,9 @@ def _shape(request: UsageRequest) -> _Shape:
     )
 
 
-def _measures(aggregation: str) -> str:
+def _measures(aggregation: str, last: str) -> str:
     taken = MEASURED.get(Aggregation(aggregation), {})
     measures = [f"{taken.get(name, 'NULL::numeric')} AS {name}" for name in ("total", "smallest", "largest", "moment")]
-    last = ", ".join(BY_LAST.format(name, name) for name in LAST) if aggregation == Aggregation.LATEST else NO_LAST
     *plain, moment = measures
     return ", ".join(["sum(events)::bigint AS events", *plain, last, moment, "0::bigint AS different"])
 

@@ -2,7 +2,6 @@
 
 from invoicing.admin import (
     card_page,
-    charges,
     contract_page,
     exports,
     invoices,
@@ -15,7 +14,6 @@ from invoicing.admin import (
 
 __all__ = [
     "card_page",
-    "charges",
     "contract_page",
     "exports",
     "invoices",

@@ -44,9 +44,7 @@ _decoder = msgspec.json.Decoder(_Batch, float_hook=parse_json_number)
 def decode(body: bytes, arrival: Arrival, customer_names: Collection[str] = (CUSTOMER,)) -> Decoded:
     """One event. Raises MalformedError."""
     if body.lstrip(b" \t\r\n").startswith(b"["):
-        raise MalformedError(
-            "not_an_object", "The body is one event, a JSON object: send many to /v2/billing/meter_event_stream."
-        )
+        raise MalformedError("not_an_object", "The body is one event, a JSON object.")
     return read_each(split(body, MOST), lambda raw, index: read(raw, arrival, customer_names, index), ID, single=True)
 
 

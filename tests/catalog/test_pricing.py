@@ -179,4 +179,6 @@ def test_quotients_cost_what_they_stand_for() -> None:
     """160 seconds at 0.1125 an hour are half a cent; 2/3 of the 744 hours of a month are 496 of them, not one more."""
     hours = Conversion(divide_by=D(3600)).convert(D(160))
     assert charge(parse_price({"model": "per_unit", "unit_amount": "0.1125"}), hours).amount == D("0.005")
+    tiers = [{"up_to": None, "unit_amount": "0.1125"}]
+    assert charge(parse_price({"model": "graduated", "tiers": tiers}), hours).amount == D("0.005")
     assert Conversion(multiply_by=D(744), rounding="up").convert(divide(D(2), D(3))) == 496

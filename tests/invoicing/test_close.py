@@ -14,6 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from billing_project.errors import RuleError
+from contracts.granting import grant_shared_credit
 from contracts.models import BillingPeriod, Contract
 from invoicing.close import close_periods
 from invoicing.models import Invoice, InvoiceLine, Status
@@ -68,6 +69,18 @@ class TestOneRun:
         sell()
         assert close_periods(day(15, month=5)).closed == 4
         assert list(Invoice.objects.order_by("starting_at").values_list("total", flat=True)) == [5, 0, 0, 0]
+
+    def test_contracts_that_agreed_alike_are_cut_where_their_own_balances_begin(self) -> None:
+        one, other, third = sell(contracts=3, used=[])
+        for customer in (one.customer, other.customer, third.customer):
+            send(customer.key, 10, day(10))
+            send(customer.key, 10, day(20))
+        grant_shared_credit(other.customer, "sorry", Decimal(2), None, starting_at=day(15))
+        close_periods(day(2, month=2))
+        for contract in (one, third):
+            assert amounts(Invoice.objects.get(contract=contract)) == [(Decimal(20), Decimal(10))]
+        lines = [(10, 5), (4, 2), (6, 3), (0, -2)]
+        assert amounts(Invoice.objects.get(contract=other)) == lines
 
     def test_a_draft_goes_to_review_only_after_the_grace(self, settings: Any) -> None:
         settings.INVOICE_GRACE_HOURS = 24
