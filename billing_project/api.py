@@ -159,6 +159,9 @@ def problem_response(error: Exception, context: Mapping[str, Any]) -> Response |
     error = _as_api_exception(error)
     if not isinstance(error, exceptions.APIException):
         return None
+    if isinstance(error, exceptions.UnsupportedMediaType) and str(error.detail).endswith(" in request."):
+        known = [parser.media_type for parser in getattr(context.get("view"), "parser_classes", ())]
+        error = exceptions.UnsupportedMediaType("", f"{error.detail} Send {' or '.join(known)}.")
     problems = list(_problems(error.get_full_details()))
     detail = "The request is not valid." if isinstance(error, exceptions.ValidationError) else str(error.detail)
     answer = _answer(error.status_code, detail, problems)

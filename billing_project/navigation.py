@@ -49,6 +49,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "admin:invoicing_waterfall": "waterfall_chart",
         "invoicing.autoapproval": "rule",
         "invoicing.stripepush": "sync_alt",
+        "invoicing.chargeattempt": "credit_score",
         "invoicing.stripecustomer": "credit_card",
         "invoicing.stripeevent": "webhook",
         "invoicing.mirroredobject": "content_copy",

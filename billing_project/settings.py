@@ -3,6 +3,7 @@
 `COUNTINGHOUSE_MODE` is `production` (the default) or `demo` (plain http on the loopback).
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -205,6 +206,12 @@ STRIPE_NETWORK_RETRIES = env.int("STRIPE_NETWORK_RETRIES", default=2)
 STRIPE_COLLECTION = env.str("STRIPE_COLLECTION", default="send_invoice")
 if STRIPE_COLLECTION not in {"send_invoice", "charge_automatically"}:
     raise ImproperlyConfigured(f'STRIPE_COLLECTION is "{STRIPE_COLLECTION}": send_invoice or charge_automatically.')
+
+# Threshold invoices and recharges that are refused are charged again after so many hours, one after the other.
+_hours = env.list("STRIPE_CHARGE_WAITS", default=["1", "24", "72", "120"])
+if not all(each.isdecimal() and 0 < int(each) < 10_000 for each in _hours):
+    raise ImproperlyConfigured(f"STRIPE_CHARGE_WAITS is {_hours}: give whole hours above 0, such as 1,24,72.")
+STRIPE_CHARGE_WAITS = [timedelta(hours=int(each)) for each in _hours]
 
 # Event sources edited in the admin read folders on the server only below these.
 EVENT_SOURCE_FOLDERS = env.list("EVENT_SOURCE_FOLDERS", default=[str(embedded.data_folder() / "imports")])

@@ -6,13 +6,14 @@ from wsgiref.types import WSGIApplication
 from django.core.wsgi import get_wsgi_application
 
 from billing_project import embedded
+from billing_project.chunked import WithLength
 
 
 def _application() -> WSGIApplication:
     django = get_wsgi_application()
     from meters.api.fast_lane import FastLane  # nothing of ours can be imported before Django is set up
 
-    return FastLane(django)
+    return WithLength(FastLane(django))
 
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_project.settings")

@@ -268,10 +268,11 @@ class Minimum(Dated, frozen=True, kw_only=True):
 
 
 class SpendThreshold(Document, frozen=True):
-    """An invoice is issued at once when unbilled usage reaches this amount."""
+    """An invoice is issued at once when unbilled usage reaches this amount; a gate stops where one is not paid."""
 
     above_zero: ClassVar[frozenset[str]] = frozenset({"amount"})
     amount: Decimal = Decimal(100)
+    gate: Literal["none", "payment"] = "none"
 
 
 LEAST_THRESHOLD = Decimal(5)

@@ -191,7 +191,15 @@ WORDS: Words = {
         "amount": Word("Amount per billing period"),
         "scope": Word("Of", "Nothing named: of the whole usage invoice."),
     },
-    "SpendThreshold": {"": Word("Spend threshold"), "amount": Word("Amount")},
+    "SpendThreshold": {
+        "": Word("Spend threshold"),
+        "amount": Word("Amount"),
+        "gate": Word(
+            "While one of its invoices is unpaid",
+            "Stopped: no further one is issued; once it is refused or overdue, entitlements answer no.",
+            options={"none": "go on", "payment": "stop until it is paid"},
+        ),
+    },
     "BalanceThreshold": {
         "": Word("Balance threshold"),
         "amount": Word("When it falls to"),

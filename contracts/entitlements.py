@@ -35,7 +35,7 @@ class Grant:
     reason: str = ""
 
 
-DISABLED, LIMIT_REACHED, NO_BALANCE = "disabled", "limit_reached", "no_balance"
+DISABLED, LIMIT_REACHED, NO_BALANCE, UNPAID = "disabled", "limit_reached", "no_balance", "unpaid"
 
 
 def reset_period(allowance: Allowance, calendar: Calendar, at: datetime) -> Period:
@@ -52,10 +52,15 @@ def reset_period(allowance: Allowance, calendar: Calendar, at: datetime) -> Peri
 
 
 def check(
-    entitlement: Entitlement, used: Decimal = ZERO, period: Period | None = None, *, has_balance: bool = True
+    entitlement: Entitlement,
+    used: Decimal = ZERO,
+    period: Period | None = None,
+    *,
+    has_balance: bool = True,
+    unpaid: bool = False,
 ) -> Grant:
-    """Whether a feature may be used, given what was used of it in its period, and whether something is left of the
-    balances it requires.
+    """Whether a feature may be used, given what was used of it in its period, whether something is left of the
+    balances it requires, and whether the contract's payment gate is shut.
     """
     match entitlement:
         case Switch(feature=feature, enabled=enabled):
@@ -64,6 +69,8 @@ def check(
             grant = Grant(feature, has_access=True, value=value, kind="static")
         case Allowance():
             grant = _allowance(entitlement, used, period)
+    if unpaid:
+        return replace(grant, has_access=False, reason=UNPAID)
     if grant.has_access and entitlement.requires_balance and not has_balance:
         return replace(grant, has_access=False, reason=NO_BALANCE)
     return grant

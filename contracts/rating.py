@@ -95,7 +95,8 @@ def rate_usage(
     unrated: list[Unrated] = []
     for product in products:
         used = set()
-        for group, rows in by_product.get(product.key, {}).items():
+        # In order of their values, not of their rows: the odd cent of a discount falls on the same line every time.
+        for group, rows in sorted(by_product.get(product.key, {}).items(), key=lambda one: group_key(one[0])):
             parts = [part for part in _parts(rating, product, group, rows) if _is_charged(part)]
             if parts:
                 used.add(priced_by(product, group))

@@ -1,9 +1,10 @@
 """Spend and balance thresholds: whether one is reached, and what follows. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -34,6 +35,11 @@ def spend_reached(threshold: SpendThreshold | None, spent: Decimal, billed: Deci
     period have billed.
     """
     return threshold is not None and subtract(spent, billed) >= threshold.amount
+
+
+def is_gated(deal: Mapping[str, Any]) -> bool:
+    """Whether a written deal has a spend threshold whose invoices must be paid before usage goes on."""
+    return (deal.get("spend_threshold") or {}).get("gate") == "payment"
 
 
 def counted_balance(threshold: BalanceThreshold, balances: Iterable[tuple[Balance, Decimal]], at: datetime) -> Decimal:

@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from django.db.models import Count, Q
+
 from billing_project.decimals import plain
 from catalog.money import ZERO, add, subtract
 from catalog.price_text import amount_text, exact_text
@@ -15,7 +17,7 @@ from invoicing.crossings import Measure, percent
 from invoicing.draft_rows import Built
 from invoicing.entitlements import grants
 from invoicing.live import Live, in_force, live
-from invoicing.models import OPEN, Invoice, Status
+from invoicing.models import OPEN, ChargeAttempt, Invoice, Status
 from invoicing.models.alerts import AlertKind
 from invoicing.spend_thresholds import billed_before
 
@@ -50,7 +52,17 @@ def measures(contracts: Sequence[Contract], kinds: Collection[str], as_of: datet
         for invoice in Invoice.objects.filter(contract__in=contracts, status__in=(*OPEN, Status.ISSUED)):
             invoice.contract = known[invoice.contract_id]
             found[invoice.contract_id] += _of_invoice(invoice, as_of)
+    if AlertKind.CHARGE in kinds:
+        refusals = Count("charge_attempts", filter=Q(charge_attempts__outcome=ChargeAttempt.Outcome.REFUSED))
+        rows = Invoice.objects.filter(contract__in=contracts, status=Status.ISSUED).annotate(refusals=refusals)
+        for invoice in rows.filter(refusals__gt=0):
+            found[invoice.contract_id].append(_of_charges(invoice, invoice.refusals))
     return found
+
+
+def _of_charges(invoice: Invoice, refusals: int) -> Measure:
+    words = f"{refusals} charge{'' if refusals == 1 else 's'} of {invoice} {'was' if refusals == 1 else 'were'} refused"
+    return Measure("charge", f"charge:{invoice.pk}", Decimal(refusals), words)
 
 
 def _of_period(state: Live, billed: Mapping[int, Decimal]) -> Iterator[Measure]:

@@ -13,6 +13,7 @@ from contracts.deal import Allowance, Entitlement
 from contracts.entitlements import Grant, check, most_generous, reset_period
 from contracts.models import Contract, CustomerKey
 from invoicing.live import in_force, live
+from invoicing.payment_gates import shut
 from meters.aggregation import UsageRequest, quantities
 from meters.models import Meter
 from meters.periods import Period
@@ -40,12 +41,15 @@ def grants(contracts: Sequence[Contract], at: datetime, feature: str | None = No
     ]
     used = _used(promises, at)
     left = _left(promises, at)
+    unpaid = shut({each.contract.pk: each.contract for each in promises}.values(), at)
     by_feature: dict[str, list[Grant]] = defaultdict(list)
     for place, promise in enumerate(promises):
         entitlement = promise.entitlement
         quantity, period = used.get(place, (ZERO, None))
         has_balance = not entitlement.requires_balance or left[place]
-        by_feature[entitlement.feature].append(check(entitlement, quantity, period, has_balance=has_balance))
+        owes = promise.contract.pk in unpaid
+        grant = check(entitlement, quantity, period, has_balance=has_balance, unpaid=owes)
+        by_feature[entitlement.feature].append(grant)
     return {name: most_generous(found) for name, found in by_feature.items()}
 
 

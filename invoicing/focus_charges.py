@@ -6,17 +6,17 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Q, Sum
+from django.db.models import Q
 
 from billing_project.errors import RuleError
 from catalog.models import Product, Rate
-from catalog.money import ZERO, negate, split
+from catalog.money import ZERO, negate
 from catalog.price_format import parse_price
 from catalog.pricing import charge
 from contracts.models import Customer
 from invoicing.focus import Charge, focus_row
-from invoicing.models import CreditNoteLine, Invoice, InvoiceLine, JournalPosting, Status
-from invoicing.revenue import DEFERRED
+from invoicing.focus_commitments import committed, paid_by_commits
+from invoicing.models import CreditNoteLine, Invoice, InvoiceLine, Status
 
 BILLED = (Status.ISSUED, Status.PAID, Status.UNCOLLECTIBLE)
 MOST_LINES = 100_000
@@ -32,7 +32,7 @@ def focus_rows(customer: Customer, since: datetime | None, until: datetime | Non
     issued = _between("issued_at", since, until)
     invoices = list(
         Invoice.objects.filter(issued, customer=customer, status__in=BILLED)
-        .select_related("customer", "payer", "contract")
+        .select_related("customer__parent", "payer", "contract")
         .order_by("issued_at", "pk")
     )
     lines = InvoiceLine.objects.filter(invoice__in=invoices)
@@ -61,7 +61,7 @@ def _between(name: str, since: datetime | None, until: datetime | None) -> Q:
 
 
 class _Known:
-    """What lines are made with: list prices, products, and what their draws release; a query each for all lines."""
+    """What lines are made with: list prices, products, and what commits shift; a query each for all lines."""
 
     def __init__(self, lines: Sequence[InvoiceLine], invoices: Sequence[Invoice]) -> None:
         self.lines: dict[int, list[InvoiceLine]] = defaultdict(list)
@@ -70,7 +70,7 @@ class _Known:
         self.products = _products({line.product for line in lines})
         keys = {int(each) for line in lines if (each := _rate_key(line))}
         self.prices = dict(Rate.objects.filter(pk__in=keys).values_list("pk", "price"))
-        self.released = _released(lines, {invoice.pk: invoice for invoice in invoices})
+        self.paid = paid_by_commits(lines, {invoice.pk: invoice for invoice in invoices})
 
     def list_amount(self, line: InvoiceLine) -> Decimal:
         """By the rate card alone, where an override gave the line its price."""
@@ -91,31 +91,6 @@ def _rate_key(line: InvoiceLine) -> str:
     return key if kind == "rate" else ""
 
 
-def _released(lines: Sequence[InvoiceLine], invoices: Mapping[int, Invoice]) -> dict[int, Decimal]:
-    """What each draw released of the price of its commit, by line: what was posted for the commit, split over them."""
-    draws: dict[tuple[str, str], list[InvoiceLine]] = defaultdict(list)
-    owners = {
-        (pk, draw["position"]): draw.get("owner") or f"contract:{invoice.contract.key}"
-        for pk, invoice in invoices.items()
-        for draw in invoice.draws
-    }
-    for line in lines:
-        if line.kind == "draw":
-            owner = owners.get((line.invoice_id, line.position), "")
-            draws[str(invoices[line.invoice_id].number), f"{owner}/{line.balance}"].append(line)
-    posted = JournalPosting.objects.filter(
-        entry__document__in={document for document, _ in draws}, entry__kind="earned", account=DEFERRED
-    )
-    sums = posted.exclude(balance="").values_list("entry__document", "balance").annotate(total=Sum("amount")).order_by()
-    found: dict[int, Decimal] = {}
-    for document, balance, total in sums:
-        rows = draws.get((document, balance), [])
-        currency = str(invoices[rows[0].invoice_id].total.currency) if rows else ""
-        parts = split(total, [negate(row.amount) for row in rows], currency) if rows else []
-        found |= {row.pk: part for row, part in zip(rows, parts, strict=True)}
-    return found
-
-
 def _charges(invoices: Sequence[Invoice], known: _Known) -> Iterator[Charge]:
     for invoice in invoices:
         for line in known.lines[invoice.pk]:
@@ -127,7 +102,8 @@ def _charges(invoices: Sequence[Invoice], known: _Known) -> Iterator[Charge]:
                 quantity=line.quantity,
                 billed_quantity=line.billed_quantity,
                 events=line.events,
-                released=known.released.get(line.pk, ZERO),
+                shifted=known.paid.shifted.get(line.pk, ZERO),
+                committed=committed(line, invoice, known.paid.drawn.get(line.pk)),
                 correction=line.kind == "correction",
                 **_place(invoice, line, known.products.get(line.product)),
             )
@@ -144,7 +120,7 @@ def _credits(rows: Sequence[CreditNoteLine]) -> Iterator[Charge]:
             "amount": negate(row.amount),
             "amount_exact": negate(row.amount),
         }
-        nothing: dict[str, Any] = {"quantity": None, "billed_quantity": None, "events": None, "released": ZERO}
+        nothing: dict[str, Any] = {"quantity": None, "billed_quantity": None, "events": None}
         place = _place(invoice, row.line, products.get(row.line.product))
         yield Charge(document=str(note.number), correction=True, **given, **nothing, **place)
         if note.tax and note.pk not in taxed:

@@ -3,8 +3,9 @@
 It is worked out whole, like the statement at the end of the period, and subtracts the threshold invoices before it. It
 posts no draws: the balances are drawn by the statement at the end of the period.
 
-`bill_now` looks at what has accrued by now, for many contracts at once, as usage comes in; `bill_thresholds` looks back
-on usage of the past, event by event.
+`bill_now` looks at what has accrued by now, for many contracts at once, as usage comes in; with a payment gate an
+unpaid invoice holds back the next. `bill_thresholds` looks back on usage of the past, event by event: nobody could pay
+in between.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from invoicing.draft_rows import Built, write_drafts
 from invoicing.drafts import accrued, build
 from invoicing.issuing_at_once import issue_at_once
 from invoicing.models import FROZEN, OPEN, Invoice, Status
+from invoicing.payment_gates import held_back
 from invoicing.rebuilding import rebuild
 from invoicing.statement import Statement, StatementInputs, build_threshold
 from meters.event_times import event_times
@@ -55,7 +57,12 @@ def bill_now(contracts: Collection[Contract], as_of: datetime) -> Billed:
     A number of queries that grows only with the invoices issued.
     """
     reaction = Billed()
-    having = {each.pk: each for each in contracts if not each.shadow and "spend_threshold" in each.deal}
+    waiting = held_back(contracts)
+    having = {
+        each.pk: each
+        for each in contracts
+        if not each.shadow and "spend_threshold" in each.deal and each.pk not in waiting
+    }
     if not having:
         return reaction
     write_periods(as_of, Contract.objects.filter(pk__in=having))
@@ -102,7 +109,7 @@ def _bill_contract_now(contract: int, as_of: datetime) -> int:
     with transaction.atomic():
         row = locked_contract(contract)
         threshold = row.parsed_deal.spend_threshold
-        if threshold is None:
+        if threshold is None or held_back([row]):
             return 0
         issued = 0
         for period in _with_terms(_unbilled_periods([row.pk], as_of)):
@@ -112,6 +119,8 @@ def _bill_contract_now(contract: int, as_of: datetime) -> int:
                 _issue(period, as_of, reached[1])
                 rebuild(_drafts(period))
                 issued += 1
+                if threshold.gate == "payment":
+                    break
         return issued
 
 

@@ -121,9 +121,8 @@ def _push(push: StripePush, result: Pushed) -> None:
     try:
         _take(push, told.update)
     except NotNowError as error:
-        wait = min(FIRST_WAIT * 2 ** min(push.attempts - 1, 10), LONGEST_WAIT)
         push.generation += error.answered
-        push.next_attempt_at, push.last_error = timezone.now() + wait, str(error)
+        push.next_attempt_at, push.last_error = timezone.now() + wait_after(push.attempts), str(error)
         result.later += 1
     except DatabaseError:
         raise
@@ -138,6 +137,11 @@ def _push(push: StripePush, result: Pushed) -> None:
         result.done += 1
     push.save(update_fields=["generation", "next_attempt_at", "last_error", "blocked", "done_at"])
     mirror_answer(told)
+
+
+def wait_after(attempts: int) -> timedelta:
+    """How long to wait before Stripe is asked again, after so many attempts."""
+    return min(FIRST_WAIT * (1 << min(attempts - 1, 10)), LONGEST_WAIT)
 
 
 def _in_words(error: Exception) -> str:
@@ -166,8 +170,8 @@ def _take(push: StripePush, answered: Callable[[dict[str, Any]], None]) -> None:
         if Payment.objects.filter(reverses=push.payment_id).exists() and not push.intent:
             return  # it bounced before Stripe was told
         more = StripePush.objects.filter(invoice=push.invoice_id, step=Step.PAYMENT, done_at=None).exclude(pk=push.pk)
-        save = partial(push.save, update_fields=["intent"])
-        keep(stripe_sync.report_payment(push, first.stripe_id, save, last=not more.exists()))
+        save, last = partial(push.save, update_fields=["intent"]), not (first.charged_here or more.exists())
+        keep(stripe_sync.report_payment(push, first.stripe_id, save, last=last))
     elif push.step != Step.PAID or push.invoice.status == Status.PAID:
         keep(stripe_sync.end_invoice(push, first.stripe_id))
 

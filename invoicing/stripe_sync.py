@@ -115,6 +115,8 @@ def push_invoice(push: StripePush, keep: Callable[[dict[str, Any]], object]) -> 
         keep({**made.to_dict(), "status": "deleted"})
         return
     if made.status == "draft":
+        push.charged_here = made.collection_method == "charge_automatically" and invoice.buys_ahead
+        push.save(update_fields=["charged_here"])
         made = _fill_and_finalise(push, made)
         keep(made.to_dict())
     # Partly paid already, it would ask for all of it: it collects once Stripe knows of what was paid.
@@ -230,6 +232,19 @@ def end_invoice(push: StripePush, stripe_invoice: str) -> dict[str, Any]:
         return end(_once(push, wanted)).to_dict()
 
 
+def charge(stripe_invoice: str, key: str) -> dict[str, Any]:
+    """Charge what is open of an invoice to the customer's payment method; returns the invoice as it stands then. Raises
+    RefusedError with what the bank or Stripe said.
+    """
+    invoices = client().v1.invoices
+    with explained():
+        now = invoices.retrieve(stripe_invoice)
+        # Paid since, on its page or by an attempt that never heard the answer.
+        if now.status != "open":
+            return now.to_dict()
+        return invoices.pay(stripe_invoice, {"off_session": True}, {"idempotency_key": key}).to_dict()
+
+
 def event_of(body: bytes, signature: str) -> dict[str, Any]:
     """The event in a signed request. Raises BadSignatureError."""
     try:
@@ -306,7 +321,7 @@ def _fill_and_finalise(push: StripePush, made: StripeInvoice) -> StripeInvoice:
         )
     with explained():
         # Only now: from here on Stripe collects by itself.
-        collects = not invoice.paid_amount
+        collects = not (invoice.paid_amount or push.charged_here)
         return client().v1.invoices.finalize_invoice(made.id, {"auto_advance": collects}, _once(push, "finalize"))
 
 

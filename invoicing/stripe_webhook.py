@@ -17,6 +17,7 @@ from django.views.decorators.http import require_POST
 from billing_project.decimals import plain
 from billing_project.errors import RuleError
 from catalog.money import ZERO, add, subtract
+from invoicing.charging import failed_in_stripe
 from invoicing.models import Invoice, Payment, StripeEvent, StripePush
 from invoicing.payments import Received, record_payment, record_refund
 from invoicing.stripe_items import from_minor
@@ -127,6 +128,9 @@ def _invoice_told(event: StripeEvent, told: dict[str, Any], push: StripePush) ->
 
 def _warned(event: StripeEvent, told: dict[str, Any], push: StripePush) -> str | None:
     """What a person should see; None: as it was, empty: it is over."""
+    if event.type == "invoice.payment_failed" and push.charged_here:
+        failed_in_stripe(push.invoice_id, "The payment failed")
+        return None
     if event.type == "invoice.payment_failed" and push.stripe_status not in ("paid", "void"):
         return f"A payment failed on {event.created:%Y-%m-%d}, attempt {told.get('attempt_count') or 1}."
     ended = ENDED_THERE.get(event.type)

@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
+from django.utils.text import Truncator
 from unfold.contrib.filters.admin import RangeDateTimeFilter, RelatedDropdownFilter
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -35,6 +36,9 @@ M = TypeVar("M", bound=Model)
 NEWEST = 10_000
 COUNTED = 1_000
 LATEST = 20
+LISTED = 300
+CLIPPED = """<span title="{}" style="display:block; max-width:{}rem; overflow:hidden; text-overflow:ellipsis;
+white-space:nowrap">{}</span>"""
 
 
 SAMPLE = """<div hx-post="{}" hx-include="closest form" hx-trigger="load, input from:closest form delay:500ms,
@@ -56,6 +60,11 @@ class SpanFilter(RangeDateTimeFilter):  # type: ignore[misc]
             return None
 
 
+def clipped(text: str, width: int = 18) -> str:
+    """For lists: a text of any length in one line, the whole of it where the mouse rests. `width` in rem."""
+    return format_html(CLIPPED, text, width, text) if text.strip() else "–"
+
+
 @admin.register(Meter)
 class MeterAdmin(ModelAdmin[Meter]):
     formfield_overrides = {**ModelAdmin.formfield_overrides, JSONField: {"widget": UnfoldAdminTextareaWidget}}
@@ -63,6 +72,14 @@ class MeterAdmin(ModelAdmin[Meter]):
     list_filter = ["aggregation", ("archived_at", admin.EmptyFieldListFilter)]
     search_fields = ["name", "key"]
     actions_detail = ["new_version", "archive", "bring_back"]
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> Any:
+        """Only the one of archiving and bringing back that changes something."""
+        meter = self.get_object(request, object_id)
+        archived = meter is not None and meter.archived_at is not None
+        idle = "_archive" if archived else "_bring_back"
+        offered = super().get_actions_detail(request, object_id)  # type: ignore[misc]
+        return [each for each in offered if not each.action_name.endswith(idle)]
 
     def get_urls(self) -> list[URLPattern]:
         page = self.admin_site.admin_view(self.sample_view)
@@ -213,7 +230,7 @@ class BoundedAdmin(ReadOnlyAdmin[Any]):
 class EventAdmin(BoundedAdmin):
     """Events have no index but their time: every list here reads a bounded number of them."""
 
-    list_display = ["time", "customer", "type", "shown_properties", "key"]
+    list_display = ["time", "listed_customer", "type", "listed_properties", "key"]
     list_display_links = None
     list_filter = [("time", SpanFilter), ("event_type", RelatedDropdownFilter)]
     list_select_related = ["subject", "event_type"]
@@ -252,6 +269,14 @@ class EventAdmin(BoundedAdmin):
     def customer(self, event: Event) -> str:
         return event.subject.key
 
+    @admin.display(description="Customer key")
+    def listed_customer(self, event: Event) -> str:
+        return clipped(event.subject.key)
+
+    @admin.display(description="Properties")
+    def listed_properties(self, event: Event) -> str:
+        return Truncator(self.shown_properties(event)).chars(LISTED)
+
     @admin.display(description="Event type")
     def type(self, event: Event) -> str:
         return event.event_type.name
@@ -263,10 +288,14 @@ class EventAdmin(BoundedAdmin):
 
 @admin.register(Subject)
 class SubjectAdmin(BoundedAdmin):
-    list_display = ["key"]
+    list_display = ["listed_key"]
     search_fields = ["key__exact"]
     search_help_text = "The whole customer key."
     fields = ["key", "latest"]
+
+    @admin.display(description="Customer key", ordering="key")
+    def listed_key(self, subject: Subject) -> str:
+        return clipped(subject.key)
 
     @admin.display(description="Latest events")
     def latest(self, subject: Subject) -> str:
@@ -278,13 +307,22 @@ class SubjectAdmin(BoundedAdmin):
 
 @admin.register(Conflict)
 class ConflictAdmin(BoundedAdmin):
-    list_display = ["seen_at", "kind", "customer", "event_type", "time", "kept_time", "event_id"]
+    list_display = ["seen_at", "kind", "listed_customer", "event_type", "time", "kept_time", "listed_id"]
     list_filter = ["kind", ("seen_at", SpanFilter)]
     search_fields = ["customer", "event_id"]
     fields = [
         "kind", "event_id", "source", "key", "customer", "event_type", "time", "kept_time", "shown_properties",
         "seen_at",
     ]  # fmt: skip
+
+    @admin.display(description="Customer key", ordering="customer")
+    def listed_customer(self, conflict: Conflict) -> str:
+        return clipped(conflict.customer)
+
+    @admin.display(description="Id", ordering="event_id")
+    def listed_id(self, conflict: Conflict) -> str:
+        """The roller, which finds those of another time, knows the key alone."""
+        return clipped(conflict.event_id or str(conflict.key))
 
     @admin.display(description="Properties")
     def shown_properties(self, conflict: Conflict) -> str:

@@ -13,7 +13,18 @@ from typing import Annotated, Any
 
 import msgspec
 
-from meters.exact_json import MAX_KEY_LENGTH, Elements, MalformedError, RefusedError, check, encode, split, text
+from meters.exact_json import (
+    MAX_KEY_LENGTH,
+    Elements,
+    MalformedError,
+    RefusedError,
+    check,
+    encode,
+    kind_of,
+    not_an_object,
+    split,
+    text,
+)
 from meters.numbers import TooBigError, parse_json_number
 
 MAX_EVENTS = 10_000
@@ -97,9 +108,15 @@ def decode(body: bytes, *, now: datetime, single: bool = True, batch: bool = Tru
     """
     is_array = body.lstrip(b" \t\r\n")[:1] == b"["
     if is_array and not batch:
-        raise MalformedError("not_an_object", "This content type takes one event, a JSON object.")
+        raise MalformedError(
+            "not_an_object",
+            "This content type takes one event, a JSON object: send an array as application/cloudevents-batch+json.",
+        )
     if not is_array and not single:
-        raise MalformedError("not_an_array", "This content type takes a JSON array of events.")
+        raise MalformedError(
+            "not_an_array",
+            "This content type takes a JSON array of events: send a single one as application/cloudevents+json.",
+        )
     quick = _decode_quickly(body, is_array, now + AHEAD)
     if quick is not None:
         return Decoded(quick, range(len(quick)), [], single=not is_array)
@@ -178,8 +195,10 @@ def _decode_each(elements: Elements, now: datetime, *, single: bool) -> Decoded:
 def _read(raw: object, latest: datetime) -> Event:
     """One event, exactly. Raises RefusedError naming the field."""
     if not isinstance(raw, dict):
-        raise RefusedError("", "not_an_object", "An event is a JSON object.")
+        raise not_an_object(raw)
     check(raw, "")
+    if raw.get("id") is None and isinstance(raw.get("events"), list):
+        raise RefusedError("events", "not_an_event", "Send the array of events itself, [...], not within `events`.")
     _check_envelope(raw)
     return Event(
         id=text(raw, "id", MAX_ID),
@@ -238,7 +257,7 @@ def _properties(raw: dict[str, Any]) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, dict):
-        raise RefusedError(name, "not_an_object", f"`{name}` is a JSON object.")
+        raise RefusedError(name, "not_an_object", f"`{name}` is {kind_of(given)}: send an object, {{...}}.")
     return given
 
 

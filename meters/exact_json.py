@@ -20,12 +20,13 @@ encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class MalformedError(ValueError):
-    """The body as a whole cannot be read."""
+    """The body as a whole cannot be read. `path` names the field at fault, if there is one."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, path: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.path = path
 
 
 class RefusedError(ValueError):
@@ -102,6 +103,8 @@ def split_member(body: bytes, name: str, most: int, *, many: bool = True) -> Ele
 
 
 def _read(body: bytes, elements: Callable[[str], list[Element]]) -> list[Element]:
+    if not body.strip(b" \t\r\n"):
+        raise MalformedError("malformed_json", "The body is empty: send JSON.")
     try:
         return elements(body.decode())
     except UnicodeDecodeError as error:
@@ -145,7 +148,8 @@ def _array(whole: str, at: int, most: int) -> tuple[list[Element], int]:
 def _member(whole: str, name: str, most: int, many: bool) -> list[Element]:
     """The elements under a name of the object, which is read to its end unless it holds too many."""
     found: list[Element] | None = None
-    at = _expect(whole, 0, "{")
+    shape = f'{{"{name}": {"[...]" if many else "{...}"}}}'
+    at = _begin(whole, name, shape)
     before = _skip(whole, at)
     sign = "}" if whole[before : before + 1] == "}" else ""
     while not sign:
@@ -153,7 +157,7 @@ def _member(whole: str, name: str, most: int, many: bool) -> list[Element]:
         if key != name:
             _, at = _decoder.raw_decode(whole, at)
         elif found is not None:
-            raise MalformedError("repeated_key", f"The key `{name}` appears twice.")
+            raise MalformedError("repeated_key", f"The key `{name}` appears twice.", name)
         else:
             found, at = _named(whole, at, name, most if many else None)
             if len(found) == most:
@@ -163,8 +167,17 @@ def _member(whole: str, name: str, most: int, many: bool) -> list[Element]:
         at = at if sign else _expect(whole, at, ",")
     _expect(whole, _expect(whole, at, sign), "")
     if found is None:
-        raise MalformedError("required", f"`{name}` is missing.")
+        raise MalformedError("required", f"`{name}` is missing: send {shape}.", name)
     return found
+
+
+def _begin(whole: str, name: str, shape: str) -> int:
+    """The place after the brace that opens the object. Raises MalformedError for JSON of another shape."""
+    at = _skip(whole, 0)
+    if whole[at : at + 1] == "{":
+        return at + 1
+    value, _ = _decoder.raw_decode(whole, at)
+    raise MalformedError("not_an_object", f"The body is {kind_of(value)}, not an object: send {shape}.", name)
 
 
 def _key(whole: str, at: int) -> tuple[str, int]:
@@ -179,7 +192,10 @@ def _named(whole: str, at: int, name: str, most: int | None) -> tuple[list[Eleme
     if most is None:
         return _one(whole, at)
     if whole[at : at + 1] != "[":
-        raise MalformedError("not_an_array", f"`{name}` is an array of events.")
+        value, _ = _decoder.raw_decode(whole, at)
+        raise MalformedError(
+            "not_an_array", f'`{name}` is {kind_of(value)}: send an array of events, {{"{name}": [...]}}.', name
+        )
     return _array(whole, at, most)
 
 
@@ -194,6 +210,20 @@ def _expect(whole: str, at: int, sign: str) -> int:
     if (sign and whole[at : at + 1] != sign) or (not sign and at < len(whole)):
         raise json.JSONDecodeError(f"Expecting '{sign}'" if sign else "Extra data", whole, at)
     return at + len(sign)
+
+
+def kind_of(value: object) -> str:
+    """What a decoded value is, in the words of JSON."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    kinds = {dict: "an object", list: "an array", str: "text"}
+    return next((name for kind, name in kinds.items() if isinstance(value, kind)), "a number")
+
+
+def not_an_object(value: object) -> RefusedError:
+    return RefusedError("", "not_an_object", f"An event is a JSON object, {{...}}; this is {kind_of(value)}.")
 
 
 def check(value: object, path: str, depth: int = 0) -> None:
@@ -254,7 +284,7 @@ def text(raw: dict[str, Any], name: str, most: int, *, required: bool = True) ->
     if given is None:
         raise RefusedError(name, "required", f"`{name}` is missing.")
     if not isinstance(given, str):
-        raise RefusedError(name, "not_text", f"`{name}` is text.")
+        raise RefusedError(name, "not_text", f"`{name}` is {kind_of(given)}: send text.")
     if required and not given.strip():
         raise RefusedError(name, "blank", f"`{name}` is empty.")
     if len(given) > most:

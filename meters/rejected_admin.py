@@ -14,7 +14,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from billing_project.admin import ModelAdmin, button
 from billing_project.errors import RuleError
-from meters.admin import BoundedPaginator, SpanFilter
+from meters.admin import BoundedPaginator, SpanFilter, clipped
 from meters.definition import split_path
 from meters.models import RejectedEvent
 from meters.replay import Correction, correct, replay
@@ -99,7 +99,7 @@ class RejectedEventAdmin(ModelAdmin[RejectedEvent]):
     paginator = BoundedPaginator
     show_full_result_count = False
     list_per_page = 50
-    list_display = ["last_at", "event_id", "code", "path", "message", "times", "sender", "state"]
+    list_display = ["last_at", "listed_id", "listed_path", "listed_message", "times", "listed_sender", "state"]
     list_filter = [ReplayedFilter, "code", ("last_at", SpanFilter)]
     search_fields = ["event_id"]
     search_help_text = "Part of an event's id."
@@ -133,6 +133,22 @@ class RejectedEventAdmin(ModelAdmin[RejectedEvent]):
     @display(description="State", label=STATES)  # type: ignore[untyped-decorator]
     def state(self, event: RejectedEvent) -> str:
         return "Replayed" if event.replayed_at else "Rejected"
+
+    @admin.display(description="Id", ordering="event_id")
+    def listed_id(self, event: RejectedEvent) -> str:
+        return clipped(event.event_id, 10)
+
+    @admin.display(description="Field", ordering="path")
+    def listed_path(self, event: RejectedEvent) -> str:
+        return clipped(event.path, 10)
+
+    @admin.display(description="Sender", ordering="sender")
+    def listed_sender(self, event: RejectedEvent) -> str:
+        return clipped(event.sender, 9)
+
+    @admin.display(description="Message")
+    def listed_message(self, event: RejectedEvent) -> str:
+        return format_html('<div style="min-width:13rem; overflow-wrap:anywhere">{}</div>', event.message)
 
     @admin.display(description="What was sent")
     def sent(self, event: RejectedEvent) -> str:

@@ -1,11 +1,13 @@
 """The pages of event sources: what they read, their first rows as events, their runs."""
 
 import json
+import re
 from datetime import UTC
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import FieldDoesNotExist
 from django.db.models import F, OuterRef, QuerySet, Subquery, Window
 from django.db.models.functions import JSONObject, RowNumber
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -14,12 +16,14 @@ from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.text import capfirst
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing_project.admin import ModelAdmin, ReadOnlyAdmin, ReadOnlyInline, button
 from billing_project.errors import ConflictError, RuleError
 from billing_project.forms import SuggestingInput, timezone_input
+from meters.admin import clipped
 from meters.events import Event
 from meters.source_models import Counts, EventSource, ImportedFile, ImportRun
 from meters.sources.background import start
@@ -31,6 +35,37 @@ RUNS_SHOWN = 20
 SHOWN = ["accepted", "duplicates", "conflicts", "rejected"]
 COUNTS = ["new", "known", "clashing", "refused"]
 STATE_COLOURS = {"Running": "info", "Done": "success", "Failed": "danger", "Stopped": "warning"}
+
+MESSAGES = '<div style="white-space: pre-wrap; overflow-wrap: anywhere">{}</div>'
+# What a message calls by the option of the command, by the field here.
+FIELDS = {
+    "type": "event_type",
+    "type-column": "type_column",
+    "id": "id_column",
+    "id-from-row": "id_from_row",
+    "time": "time_column",
+    "customer": "customer_column",
+    "for-customer": "customer",
+    "format": "file_format",
+    "source-name": "source_name",
+    "skip": "skipped_columns",
+    "columns": "column_names",
+    "skip-lines": "skipped_lines",
+}
+OPTION = re.compile(r"--([a-z][a-z-]*)")
+
+
+def as_labels(message: str) -> str:
+    """--time-format as “Time format”."""
+    return OPTION.sub(_label, message)
+
+
+def _label(found: re.Match[str]) -> str:
+    try:
+        field = EventSource._meta.get_field(FIELDS.get(found[1], found[1].replace("-", "_")))
+    except FieldDoesNotExist:
+        return found[0]
+    return f"“{capfirst(str(getattr(field, 'verbose_name', found[0])))}”"
 
 
 class RunCounts:
@@ -165,7 +200,7 @@ class EventSourceAdmin(ModelAdmin[EventSource]):
         try:
             preview = first_rows_of(source)
         except RuleError as error:
-            messages.error(request, error.message)
+            messages.error(request, as_labels(error.message))
             return HttpResponseRedirect(reverse("admin:meters_eventsource_change", args=[source.pk]))
         names, rows = _table(preview.events)
         context = {
@@ -173,6 +208,7 @@ class EventSourceAdmin(ModelAdmin[EventSource]):
             "title": f"First rows of {source}",
             "source": source,
             "preview": preview,
+            "broken": [as_labels(message) for message in preview.broken],
             "names": names,
             "rows": rows,
             "opts": self.opts,
@@ -256,7 +292,7 @@ class ImportRunAdmin(RunCounts, ReadOnlyAdmin[ImportRun]):
 
     @admin.display(description="Place", ordering="place")
     def what(self, run: ImportRun) -> str:
-        return str(run.source or run.place)
+        return clipped(str(run.source or run.place))
 
     @display(description="State", ordering="state", label=STATE_COLOURS)  # type: ignore[untyped-decorator]
     def shown_state(self, run: ImportRun) -> str:
@@ -264,4 +300,4 @@ class ImportRunAdmin(RunCounts, ReadOnlyAdmin[ImportRun]):
 
     @admin.display(description="Messages")
     def shown_message(self, run: ImportRun) -> str:
-        return format_html('<div style="white-space: pre-wrap">{}</div>', run.message or "–")
+        return format_html(MESSAGES, as_labels(run.message) if run.source else run.message or "–")

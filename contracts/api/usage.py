@@ -53,7 +53,9 @@ class UsageQuerySerializer(serializers.Serializer[Any]):
     to = serializers.DateTimeField(required=False, default_timezone=UTC, help_text="Default: now.")
     window = serializers.ChoiceField(choices=WINDOWS, required=False, help_text="None: one row for the whole time.")
     group_by = serializers.CharField(required=False, help_text="Group keys of the meters, separated by commas.")
-    tz = serializers.CharField(default="UTC", help_text="Where days, weeks and months begin, such as Europe/Berlin.")
+    tz = serializers.CharField(
+        default="UTC", help_text="Where days, weeks and months begin, such as Europe/Berlin; hours are UTC's."
+    )
 
     def get_fields(self) -> dict[str, Any]:
         # `from` is no name Python lets a class have.
@@ -163,11 +165,12 @@ class UsageView(APIView):
 
 
 def _given(request: Request) -> dict[str, Any]:
-    """The query with its repeatable parameters as lists."""
+    """The query with its repeatable parameters as lists; group keys have commas between, however they were given."""
     query = request.query_params
     single = {name: query[name] for name in query if name not in {"customer", "meter"}}
     many = {name: query.getlist(name) for name in ("customer", "meter") if name in query}
-    return {**single, **many}
+    keys = {"group_by": ",".join(query.getlist("group_by"))} if "group_by" in query else {}
+    return {**single, **keys, **many}
 
 
 def _row(row: UsageRow) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from invoicing.admin import (
     card_page,
+    charges,
     contract_page,
     exports,
     invoices,
@@ -14,6 +15,7 @@ from invoicing.admin import (
 
 __all__ = [
     "card_page",
+    "charges",
     "contract_page",
     "exports",
     "invoices",

@@ -26,6 +26,7 @@ from invoicing.admin.contract_steps import END, RENEW, SEATS, may_take, step_pag
 from invoicing.admin.lines import shown_lines, shown_unrated, statement_lines
 from invoicing.admin.shadow_page import shadow_page, shadows_of
 from invoicing.billing_file.frozen import frozen_terms
+from invoicing.payment_gates import shut
 from invoicing.preview import Next, preview
 from invoicing.statement import Statement
 
@@ -53,6 +54,11 @@ class BilledContractAdmin(ContractAdmin):
     actions_detail = [
         *("live_draft", "shadows", "change_seats", "renew", "end_early", "copy", "approve", "reject"),
     ]
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        contract = context.get("original")
+        context["gate"] = shut([contract], timezone.now()).get(contract.pk) if contract else None
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_urls(self) -> list[URLPattern]:
         page = path("preview/", self.admin_site.admin_view(self.preview), name="invoicing_contract_preview")

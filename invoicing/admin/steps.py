@@ -10,6 +10,8 @@ from django.http import HttpRequest
 from billing_project.errors import RuleError
 from catalog.price_text import amount_text
 from invoicing import lifecycle
+from invoicing.admin.charges import may_be_charged
+from invoicing.charging import charge_now
 from invoicing.models import Invoice, Status
 
 MOST_REFUSALS_SHOWN = 10
@@ -63,7 +65,16 @@ ISSUE = Step(
     "invoicing.issue_invoice",
     confirm="Issue this invoice? It takes the next number and cannot change any more.",
 )
-STEPS = (APPROVE, RELEASE, RETURN, ISSUE)
+CHARGE = Step(
+    "charge",
+    "Charge now",
+    "charged with the next run",
+    lambda invoice, user, note: charge_now(invoice, user).invoice,
+    may_be_charged,
+    "invoicing.retry_stripe",
+    confirm="Charge the customer's payment method now? It is asked with the next run, within a minute.",
+)
+STEPS = (APPROVE, RELEASE, RETURN, ISSUE, CHARGE)
 
 
 def open_steps(invoice: Invoice, user: User) -> list[Step]:

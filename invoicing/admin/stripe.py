@@ -13,6 +13,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from billing_project.admin import ModelAdmin, ReadOnlyAdmin, button
+from invoicing.admin.charges import charges_of
 from invoicing.admin.stripe_mirror import page_of
 from invoicing.models import Invoice, Status, StripeCustomer, StripeEvent, StripePush
 from invoicing.stripe_pushing import retry
@@ -44,6 +45,7 @@ def stripe_box(invoice: Invoice) -> dict[str, Any]:
     return {
         "connected": connected(),
         "first": first,
+        "charges": charges_of(invoice),
         "copy": page_of(first.stripe_id) if first else "",
         "rows": [(row, state_of(row)) for row in rows],
         "warnings": warnings,

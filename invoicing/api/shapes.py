@@ -214,7 +214,9 @@ class BalanceShown(Struct, kw_only=True):
 
 
 class EntitlementShown(Struct, kw_only=True):
-    """Whether a feature may be used now. `reason` says why not: disabled, limit_reached, no_balance."""
+    """Whether a feature may be used now. `reason` says why not: disabled, limit_reached, no_balance, unpaid (a
+    threshold invoice of a contract with a payment gate was refused or is overdue).
+    """
 
     feature: str
     kind: Literal["boolean", "static", "metered"]

@@ -4,6 +4,7 @@ from invoicing.models.added_lines import AddedLine
 from invoicing.models.alerts import Alert, AlertRule
 from invoicing.models.auto_approval import AutoApproval
 from invoicing.models.bulk_steps import BulkStep
+from invoicing.models.charges import ChargeAttempt
 from invoicing.models.credit_notes import CreditNote, CreditNoteLine
 from invoicing.models.exports import Export, ExportRun
 from invoicing.models.invoices import FROZEN, LIVING_FIELDS, OPEN, OPEN_AT, Invoice, InvoiceLine, NumberSeries, Status
@@ -26,6 +27,7 @@ __all__ = [
     "AlertRule",
     "AutoApproval",
     "BulkStep",
+    "ChargeAttempt",
     "CreditNote",
     "CreditNoteLine",
     "Delivery",

@@ -22,6 +22,7 @@ class AlertKind(models.TextChoices):
     ENTITLEMENT = "entitlement", "A percentage of an allowance is used"
     INVOICE = "invoice", "The total of an invoice reaches an amount"
     OVERDUE = "overdue", "An invoice is overdue by days"
+    CHARGE = "charge", "Charges of an invoice were refused, so many"
 
 
 @tracked()

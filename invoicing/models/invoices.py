@@ -212,6 +212,11 @@ class Invoice(models.Model):
         return self.payer or self.customer
 
     @property
+    def buys_ahead(self) -> bool:
+        """Whether credit goes on being given against its payment: a threshold invoice, or a recharge."""
+        return self.kind == Invoice.Kind.THRESHOLD or hasattr(self, "recharge")
+
+    @property
     def frozen(self) -> bool:
         return self.status in FROZEN
 

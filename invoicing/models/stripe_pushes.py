@@ -82,6 +82,9 @@ class StripePush(models.Model):
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     last_error = models.TextField(blank=True)
     blocked = models.BooleanField(default=False, help_text="Waits for a person: an error nobody foresaw.")
+    charged_here = models.BooleanField(
+        default=False, editable=False, help_text="Stripe does not collect by itself: we ask it to, by our own schedule."
+    )
     warning = models.TextField(blank=True, help_text="What Stripe says and the books do not.")
     done_at = models.DateTimeField(null=True, blank=True)
 

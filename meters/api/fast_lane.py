@@ -28,7 +28,7 @@ from meters.group_commit import GroupEndedError
 PATH = "/api/v1/events"
 PARSERS = {parser.media_type: parser for parser in (CloudEventBatchParser, CloudEventParser, JsonParser)}
 # Each asks for what the view alone does: another answer, another body, or the attributes of an event in its headers.
-SPECIAL = ("HTTP_PREFER", "HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING", "HTTP_CE_ID", "HTTP_CE_SPECVERSION")
+SPECIAL = ("HTTP_PREFER", "HTTP_CONTENT_ENCODING", "HTTP_CE_ID", "HTTP_CE_SPECVERSION")
 PLAIN_ACCEPT = ("", "*/*", "application/json")
 HEADERS = [("X-Content-Type-Options", "nosniff")]
 

@@ -41,9 +41,12 @@ class Taken:
     def refusal(self, status: int = HTTPStatus.BAD_REQUEST) -> dict[str, Any]:
         """A problem that names every refused event."""
         kept = self.result.accepted + self.result.duplicates
-        detail = f"{len(self.rejected)} of {len(self.rejected) + kept} events were rejected; the others are stored."
+        first = self.rejected[0]
+        others = "the others are stored" if kept else "none is stored"
+        detail = f"{len(self.rejected)} of {len(self.rejected) + kept} events were rejected; {others}."
+        detail += f" The first one, {self._path(first)}: {first.message}"
         if self.single:
-            detail = f"The event was rejected: {self.rejected[0].message}"
+            detail = f"The event was rejected: {first.message}"
         problems = [Problem(self._path(one), one.code, one.message) for one in self.rejected]
         return problem(status, detail, problems, **self.report())
 

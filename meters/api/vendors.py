@@ -91,7 +91,7 @@ def take_in(format_: Format, request: Request) -> HttpResponse | Response:
     except TooManyEventsError as error:
         raise TooLarge(error.message, error.code) from None
     except MalformedError as error:
-        given = problem(HTTPStatus.BAD_REQUEST, error.message, [Problem("", error.code, error.message)])
+        given = problem(HTTPStatus.BAD_REQUEST, error.message, [Problem(error.path, error.code, error.message)])
         return _refusal(format_, given, [])
     taken = take(decoded, request.auth.name if isinstance(request.auth, Caller) else "", format_.id_name)
     if taken.rejected:

@@ -133,7 +133,7 @@ class EventsView(EventList):
         except TooManyEventsError as error:
             raise TooLarge(error.message, error.code) from None
         except MalformedError as error:
-            return _refuse(error.message, [Problem("", error.code, error.message)])
+            return _refuse(error.message, [Problem(error.path, error.code, error.message)])
         taken = take(decoded, _sender(request))
         if taken.rejected:
             return Response(taken.refusal(), status=HTTPStatus.BAD_REQUEST, content_type=MEDIA_TYPE)

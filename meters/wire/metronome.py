@@ -31,7 +31,7 @@ _decoder = msgspec.json.Decoder(list[_Sent], float_hook=parse_json_number)
 def decode(body: bytes, arrival: Arrival) -> Decoded:
     """Raises MalformedError."""
     if not body.lstrip(b" \t\r\n").startswith(b"["):
-        raise MalformedError("not_an_array", "The body is a JSON array of events.")
+        raise MalformedError("not_an_array", "The body is a JSON array of events: send [{...}, {...}].")
     quick = read_quickly(body, _decoder, lambda found: found, lambda sent, _: _quick(sent, arrival))
     return quick or read_each(split(body, MOST), lambda raw, _: read(raw, arrival), ID)
 

@@ -20,9 +20,11 @@ from meters.events import (
     printable,
     within,
 )
-from meters.exact_json import Elements, RefusedError, check, encode, text
+from meters.exact_json import Elements, RefusedError, check, encode, kind_of, not_an_object, text
 from meters.sources.times import Clock, read_time
 
+# A number before it is a zero value or counts something else; nobody's usage is that old (decision 0087).
+FIRST_SECONDS = datetime(1980, 1, 1, tzinfo=UTC)
 MOST = MAX_EVENTS + 1  # one too many is enough to know
 
 _utc = ZoneInfo("UTC")
@@ -58,7 +60,7 @@ def read_each(
             raise TooManyEventsError
         try:
             if not isinstance(raw, dict):
-                raise RefusedError("", "not_an_object", "An event is a JSON object.")
+                raise not_an_object(raw)
             check(raw, "")
             events.append(read(raw, index))
             positions.append(index)
@@ -90,7 +92,7 @@ def properties(raw: dict[str, Any], name: str = "properties") -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, dict):
-        raise RefusedError(name, "not_an_object", f"`{name}` is a JSON object.")
+        raise RefusedError(name, "not_an_object", f"`{name}` is {kind_of(given)}: send an object, {{...}}.")
     return given
 
 
@@ -105,10 +107,13 @@ def moment(given: object, name: str, latest: datetime, *, unix: bool = False, ut
         is_number = unix and _is_number(given)
         time = read_time(given, Clock.SECONDS, _utc) if is_number else msgspec.convert(given, datetime)
     except (msgspec.ValidationError, ValueError):
-        example = "1769903999.5 or 2026-01-31T23:59:59.5Z" if unix else "2026-01-31T23:59:59.5Z"
+        example = "1769903999.5, in seconds, or 2026-01-31T23:59:59.5Z" if unix else "2026-01-31T23:59:59.5Z"
         raise RefusedError(name, "invalid_time", f"`{name}` is a time like {example}.") from None
     if time.tzinfo is None and not utc:
         raise RefusedError(name, "no_offset", f"`{name}` needs an offset from UTC, such as Z or +01:00.")
+    if is_number and time < FIRST_SECONDS:
+        remedy = "it counts seconds since 1970; leave it out where the event happens now"
+        raise RefusedError(name, "too_early", f"`{name}` lies in {time.year}: {remedy}.")
     return within(time if time.tzinfo else time.replace(tzinfo=UTC), name, latest)
 
 

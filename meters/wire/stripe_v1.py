@@ -12,6 +12,7 @@ from meters.wire.reading import Arrival, read_each
 from meters.wire.stripe_v2 import CUSTOMER, ID, payload_of, read
 
 MAX_FIELDS = 1000
+FORM = "event_name=calls&payload[stripe_customer_id]=cus_1&payload[value]=25"
 
 _part = re.compile(r"payload\[([^\[\]]+)\]")
 
@@ -62,4 +63,4 @@ def _fields(sent: str) -> list[tuple[str, str]]:
     except UnicodeDecodeError:
         raise MalformedError("not_utf8", "The form's values are not UTF-8.") from None
     except ValueError as error:
-        raise MalformedError("malformed_form", f"The body is not a form: {error}.") from None
+        raise MalformedError("malformed_form", f"The body is not a form such as {FORM}: {error}.") from None

@@ -44,7 +44,9 @@ _decoder = msgspec.json.Decoder(_Batch, float_hook=parse_json_number)
 def decode(body: bytes, arrival: Arrival, customer_names: Collection[str] = (CUSTOMER,)) -> Decoded:
     """One event. Raises MalformedError."""
     if body.lstrip(b" \t\r\n").startswith(b"["):
-        raise MalformedError("not_an_object", "The body is one event, a JSON object.")
+        raise MalformedError(
+            "not_an_object", "The body is one event, a JSON object: send many to /v2/billing/meter_event_stream."
+        )
     return read_each(split(body, MOST), lambda raw, index: read(raw, arrival, customer_names, index), ID, single=True)
 
 

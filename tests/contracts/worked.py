@@ -124,6 +124,8 @@ def measured(aggregation: str, values: Sequence[Decimal]) -> Decimal:
         return max(values)
     if aggregation == "latest":
         return values[-1]
+    if aggregation == "unique_count":
+        return D(len(set(values)))
     return sum(values, D(0)) if aggregation == "sum" else D(len(values))
 
 

@@ -57,6 +57,8 @@ class Fake:
         self.events: list[Row] = []
         self.numbers: Counter[str] = Counter()
         self.spoil_totals = False
+        self.declines = 0  # so many of the next charges are refused
+        self.debits = False  # a charge is under way for days
         self.connections = 0
         self.open: list[socket.socket] = []
         self.now: Callable[[], float] = time.time
@@ -126,7 +128,8 @@ class Fake:
             body = json.loads(json.dumps(self._route(verb, path, form)))
         except FakeError as error:
             status, body = error.status, error.body
-        if key and status == 200:
+        # As Stripe: what a card said is an answer like any other.
+        if key and status in (200, 402):
             self.answers[key] = (asked, status, body)
         return status, body
 
@@ -258,10 +261,22 @@ class Fake:
             raise FakeError(400, f"An invoice that is {row['status']} stays so.")
         return self._end(row, "uncollectible")
 
-    def pay_elsewhere(self, form: Row, key: str) -> Row:
+    def pay_invoice(self, form: Row, key: str) -> Row:
         row = self._get(key)
-        if not form.get("paid_out_of_band") or row["status"] not in ("open", "uncollectible"):
+        if row["status"] not in ("open", "uncollectible"):
             raise FakeError(400, "Invoice is already paid")
+        return self._pay_elsewhere(row) if form.get("paid_out_of_band") else self._charge_card(row)
+
+    def _charge_card(self, row: Row) -> Row:
+        if self.declines:
+            self.declines -= 1
+            self.fail_payment(row["id"])
+            raise FakeError(402, "Your card was declined.", "card_declined", kind="card_error")
+        if not self.debits:
+            self.pay(row["id"])
+        return row
+
+    def _pay_elsewhere(self, row: Row) -> Row:
         record = self._keep("pr", "payment_record", metadata={})
         self._attached(row, row["amount_remaining"], {"type": "payment_record", "payment_record": record["id"]})
         return row
@@ -364,7 +379,7 @@ ROUTES: dict[tuple[str, str], tuple[Callable[..., Row], Any]] = {
     ("POST", f"/v1/invoices{ID}/send"): (Fake.send_invoice, known.InvoiceSendInvoiceParams),
     ("POST", f"/v1/invoices{ID}/void"): (Fake.void_invoice, known.InvoiceVoidInvoiceParams),
     ("POST", f"/v1/invoices{ID}/mark_uncollectible"): (Fake.give_up, known.InvoiceMarkUncollectibleParams),
-    ("POST", f"/v1/invoices{ID}/pay"): (Fake.pay_elsewhere, known.InvoicePayParams),
+    ("POST", f"/v1/invoices{ID}/pay"): (Fake.pay_invoice, known.InvoicePayParams),
     ("POST", "/v1/invoiceitems"): (Fake.add_item, known.InvoiceItemCreateParams),
     ("GET", "/v1/invoiceitems"): (lists("invoiceitem", "invoice"), known.InvoiceItemListParams),
     ("POST", "/v1/credit_notes"): (Fake.make_credit_note, known.CreditNoteCreateParams),

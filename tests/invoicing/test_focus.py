@@ -18,25 +18,20 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from billing_project.models import ApiKey
-from catalog.models import Product, Rate
+from catalog.models import Product, Rate, RateCard
 from contracts.models import Contract
 from invoicing import credit_notes, lifecycle, voiding
 from invoicing.close import close_periods
-from invoicing.focus import COLUMNS, SERVICE_CATEGORIES, service_category
+from invoicing.focus import COLUMNS, SERVICE_CATEGORIES, SUBCATEGORIES, service
 from invoicing.focus_charges import focus_rows
 from invoicing.models import Invoice
-from tests.factories import day, sell, send, user
+from tests.factories import ContractFactory, MeterFactory, ProductFactory, RateFactory, day, sell, send, user
 
 D = Decimal
 TABLE = Path(__file__).parents[1] / "data" / "focus_1_2_columns.csv"
 OURS = [column.name for column in COLUMNS]
-# Only there if what they describe is: we sell no reserved capacity, and know no regions, resources and SKU details.
-ABSENT = {
-    *("AvailabilityZone", "CapacityReservationId", "CapacityReservationStatus", "RegionId", "RegionName"),
-    *("ResourceId", "ResourceName", "ResourceType", "SkuPriceDetails", "ServiceSubcategory"),
-    *("CommitmentDiscountQuantity", "CommitmentDiscountUnit", "PricingCurrencyContractedUnitPrice"),
-    *("PricingCurrencyEffectiveCost", "PricingCurrencyListUnitPrice"),
-}
+# Only there if what they describe is: what is billed are quantities of meters, no reserved capacity and no resources.
+ABSENT = {"CapacityReservationId", "CapacityReservationStatus", "ResourceId", "ResourceName", "ResourceType"}
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
@@ -67,7 +62,7 @@ def books(roles: None) -> Contract:
     Rate.objects.create(rate_card=contract.rate_card, product=seat, price={"model": "per_unit", "unit_amount": "45.00"})
     usage = Product.objects.exclude(key="seat").get()
     contract.deal = {
-        "commits": [commit],
+        "commits": [{**commit, "scope": {"products": [usage.key]}}],
         "subscriptions": [{"key": "seats", "product": "seat", "quantity": "3", "every": "month"}],
         "overrides": [{"kind": "multiplier", "multiplier": "0.8", "scope": {"products": [usage.key]}}],
         "discounts": [{"percent": "10", "scope": {"products": ["seat"]}}],
@@ -102,9 +97,20 @@ def test_every_column_is_one_of_the_specification_or_ours_by_name() -> None:
     assert specification()["ServiceCategory"]["allowed_values"].split("|") == list(SERVICE_CATEGORIES)
 
 
-def test_tags_give_the_service_category() -> None:
-    assert service_category(("a", "focus:ai and machine learning")) == "AI and Machine Learning"
-    assert service_category(("focus:nonsense",)) == "Other"
+def test_every_subcategory_has_the_parent_of_the_specification() -> None:
+    with TABLE.with_name("focus_1_2_subcategories.csv").open() as stream:
+        expected = {(row["category"], row["subcategory"]) for row in csv.DictReader(stream)}
+    ours = {(category, each) for category, parts in SUBCATEGORIES.items() for each in parts}
+    assert ours | {(category, f"Other ({category})") for category in SUBCATEGORIES} == expected
+
+
+def test_tags_give_category_and_subcategory() -> None:
+    assert service(("a", "focus:ai and machine learning")) == (
+        "AI and Machine Learning",
+        "Other (AI and Machine Learning)",
+    )
+    assert service(("focus:nonsense", "focus:Virtual Machines")) == ("Compute", "Virtual Machines")
+    assert service(("focus:nonsense",)) == ("Other", "Other (Other)")
 
 
 @pytest.fixture
@@ -136,7 +142,9 @@ class TestRows:
         for row in focus_rows(books.customer, None, None):
             category, correction = row["ChargeCategory"], row["ChargeClass"] == "Correction"
             priced = category in ("Usage", "Purchase") and not correction
-            for name in ("PricingQuantity", "ContractedUnitPrice", "ListUnitPrice", "PricingCategory"):
+            of_price = ("ContractedUnitPrice", "ListUnitPrice")
+            of_currency = ("PricingCurrencyContractedUnitPrice", "PricingCurrencyListUnitPrice")
+            for name in ("PricingQuantity", "PricingCategory", *of_price, *of_currency):
                 assert (row[name] is not None) == priced, name
             assert (row["PricingUnit"] is None) == (row["PricingQuantity"] is None)
             if priced:
@@ -152,9 +160,12 @@ class TestRows:
                 assert row["ConsumedQuantity"] is row["ConsumedUnit"] is None
             assert not (category == "Purchase" and row["ChargeFrequency"] == "Usage-Based")
             assert row["ChargePeriodStart"] < row["ChargePeriodEnd"] or category == "Purchase"
-            assert (row["CommitmentDiscountId"] is None) == (row["CommitmentDiscountName"] is None)
-            if row["CommitmentDiscountId"] and category == "Usage":
-                assert row["CommitmentDiscountStatus"] == "Used"
+            _commitment_holds(row, priced=priced)
+            assert (row["RegionId"] is None) == (row["RegionName"] is None)
+            assert row["SkuPriceDetails"] is None or (row["SkuPriceId"] and row["SkuPriceDetails"])
+            if row["PricingCurrency"] == row["BillingCurrency"]:
+                for name in (*of_price, "EffectiveCost"):
+                    assert row[f"PricingCurrency{name}"] == row[name], name
 
     def test_costs_add_up_to_the_documents(self, books: Contract) -> None:
         sums: dict[str, Decimal] = defaultdict(Decimal)
@@ -168,17 +179,73 @@ class TestRows:
         assert len(documents) >= 4
 
     def test_what_is_paid_in_advance_costs_when_it_is_drawn(self, books: Contract) -> None:
-        """Of the commit's price of 6.00 as much is effective as the draws released: all of it was drawn."""
+        """Of the commit's price of 6.00 all is effective in the usage it paid: all of it was drawn."""
         rows = [row for row in focus_rows(books.customer, None, None) if row["CommitmentDiscountId"]]
-        bought = [row for row in rows if row["x_LineKind"] == "commit_purchase"]
-        assert [(row["BilledCost"], row["EffectiveCost"]) for row in bought] == [(6, 0)]
+        (bought,) = (row for row in rows if row["x_LineKind"] == "commit_purchase")
+        assert (bought["BilledCost"], bought["EffectiveCost"]) == (6, 0)
+        assert (bought["CommitmentDiscountQuantity"], bought["CommitmentDiscountUnit"]) == (8, "USD")
         drawn = [row for row in rows if row["x_LineKind"] == "draw"]
-        assert sum(row["BilledCost"] for row in drawn) == -8
-        assert sum(row["EffectiveCost"] - row["BilledCost"] for row in drawn) == 6
+        assert (sum(row["BilledCost"] for row in drawn), {row["EffectiveCost"] for row in drawn}) == (-8, {0})
+        used = [row for row in rows if row["ChargeCategory"] == "Usage" and row["ChargeClass"] is None]
+        assert sum(row["EffectiveCost"] for row in used) == bought["BilledCost"]
+        assert sum(row["CommitmentDiscountQuantity"] for row in used) == bought["CommitmentDiscountQuantity"]
+
+    def test_a_recurring_commit_and_one_of_the_customer(self, roles: None) -> None:
+        """10.00 a month for 7.50; and 20.00 for 16.00 in two parts that all contracts of the customer share."""
+        (contract,) = sell(used=())
+        window = {"amount": "20", "starting_at": "2026-01-01", "ending_before": "2027-01-01"}
+        bills = [{"amount": "4", "at": "2026-01-01"}, {"amount": "12", "at": "2026-01-05"}]
+        funds = {"key": "pool", "access": [window], "invoices": bills, "billed_by": contract.key}
+        contract.customer.funds = {"commits": [funds]}
+        contract.customer.full_clean()
+        contract.customer.save()
+        pack = {"key": "pack", "amount": "10", "invoice_amount": "7.50", "every": "month"}
+        contract.deal = {"recurring_commits": [pack]}
+        contract.full_clean()
+        contract.save()
+        close_periods(day(2, month=2))
+        _issue_all(user("Finance"))
+        found = focus_rows(contract.customer, None, None)
+        rows = [row for row in found if row["ChargePeriodStart"] < day(1, month=2)]
+        assert sorted((row["BilledCost"], row["CommitmentDiscountQuantity"]) for row in rows) == [
+            (4, 5),
+            (D("7.5"), 10),
+            (12, 15),
+        ]
+
+    def test_regions_and_what_prices_depend_on(self, roles: None) -> None:
+        meter = MeterFactory.create(group_by=["Region", "model"])
+        product = ProductFactory.create(meter=meter, presentation_keys=["Region", "model"])
+        contract = ContractFactory.create(rate_card=RateFactory.create(product=product).rate_card)
+        send(contract.customer.key, 2, day(3), Region="eu-west-1", model="m")
+        send(contract.customer.key, 3, day(3))
+        close_periods(day(2, month=2))
+        _issue_all(user("Finance"))
+        found = [
+            (row["RegionId"], row["RegionName"], row["AvailabilityZone"], row["SkuPriceDetails"])
+            for row in focus_rows(contract.customer, None, None)
+        ]
+        assert sorted(found, key=str) == [
+            ("eu-west-1", "eu-west-1", None, {"x_Region": "eu-west-1", "x_model": "m"}),
+            (None, None, None, None),
+        ]
+
+    def test_prices_in_a_unit_of_ones_own(self, roles: None) -> None:
+        """10 units at 3 tokens are 30 tokens, at 0.10 a token 3.00: the conversion is billed, the tokens are not."""
+        (contract,) = sell(price={"model": "per_unit", "unit_amount": "3"})
+        RateCard.objects.update(pricing_units=[{"key": "token", "rate": "0.10"}])
+        Rate.objects.update(unit="token")
+        close_periods(day(2, month=2))
+        _issue_all(user("Finance"))
+        rows = {row["PricingCurrency"]: row for row in focus_rows(contract.customer, None, None)}
+        assert rows["token"]["PricingCurrencyContractedUnitPrice"] == rows["token"]["PricingCurrencyListUnitPrice"] == 3
+        assert (rows["token"]["PricingCurrencyEffectiveCost"], rows["token"]["EffectiveCost"]) == (30, 0)
+        assert rows["USD"]["BilledCost"] == rows["USD"]["PricingCurrencyEffectiveCost"] == 3
 
     def test_list_is_what_the_card_says(self, books: Contract) -> None:
         used = [row for row in focus_rows(books.customer, None, None) if row["x_LineKind"] == "usage"]
-        priced = [row for row in used if row["ChargeClass"] is None]
+        # What a commit paid in part is a share of a charge: its list cost is what was contracted.
+        priced = [row for row in used if row["ChargeClass"] is None and row["ChargePeriodStart"] < day(1, month=2)]
         assert priced
         for row in priced:
             assert abs(row["ContractedCost"] - row["ListCost"] * D("0.8")) < D("1e-15")
@@ -190,6 +257,14 @@ class TestRows:
         after = focus_rows(books.customer, issued_at, None)
         assert len(before) + len(after) == len(focus_rows(books.customer, None, None))
         assert after
+
+
+def _commitment_holds(row: dict[str, Any], *, priced: bool) -> None:
+    known = row["CommitmentDiscountId"] is not None
+    assert known == (row["CommitmentDiscountName"] is not None)
+    assert (row["CommitmentDiscountStatus"] == "Used") == (known and row["ChargeCategory"] == "Usage")
+    assert (row["CommitmentDiscountQuantity"] is not None) == (known and priced)
+    assert (row["CommitmentDiscountUnit"] is None) == (row["CommitmentDiscountQuantity"] is None)
 
 
 def _types(name: str) -> Any:

@@ -128,3 +128,24 @@ def test_rejected_events_and_conflicts_are_listed(staff: Client) -> None:
         name = listed._meta.model_name
         assert staff.get(reverse(f"admin:meters_{name}_changelist")).status_code == 200
         assert shown in staff.get(reverse(f"admin:meters_{name}_change", args=[listed.pk])).content.decode()
+
+
+def test_texts_of_any_length_keep_lists_narrow(staff: Client) -> None:
+    long = "x" * 250
+    record_rejections([Rejection(0, long, f"data.{long}", "invalid_time", "`time` is …", "{}")], long[:100])
+    ingest_events([event(long, customer=long, note=long * 4), event(long, customer=long, note="")])
+    for name in ("rejectedevent", "conflict", "event", "subject"):
+        page = staff.get(reverse(f"admin:meters_{name}_changelist")).content.decode()
+        assert f'<span title="{long}" style="display:block; max-width:' in page
+        assert long * 2 not in page
+
+
+def test_a_meter_offers_what_would_change_it(staff: Client) -> None:
+    meter = make_meter()
+    page = reverse("admin:meters_meter_change", args=[meter.pk])
+    archive, back = (reverse(f"admin:meters_meter_{name}", args=[meter.pk]) for name in ("archive", "bring_back"))
+    live = staff.get(page).content.decode()
+    assert (archive in live, back in live) == (True, False)
+    meter.archive(timezone.now())
+    archived = staff.get(page).content.decode()
+    assert (archive in archived, back in archived) == (False, True)

@@ -149,6 +149,11 @@ def test_a_repeated_attribute_of_the_event() -> None:
     assert refusal(json.dumps(GOOD)[:-1].encode() + b', "id": "e2"}') == ("id", "repeated_key")
 
 
+def test_an_array_that_lies_in_an_object_is_sent_itself() -> None:
+    (rejected,) = read(b'{"events": [{"id": "a"}]}').rejected
+    assert (rejected.path, rejected.code) == ("events", "not_an_event")
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

@@ -140,6 +140,23 @@ def test_a_file_written_in_other_ways_without_code(admin: Client, folder: Path) 
     assert run.accepted == 1
 
 
+def test_first_rows_pass_by_files_that_are_broken(admin: Client, folder: Path) -> None:
+    (folder / "0.parquet").write_bytes(b"PAR1 half")
+    (folder / "1.csv").write_text("id,day\n1,2\n")
+    source = make_source(folder)
+    page = reverse("admin:meters_eventsource_first_rows", args=[source.pk])
+    shown = admin.get(page).content.decode()
+    assert "0.parquet: This is no whole Parquet file" in shown
+    assert "name its column with “Time column”" in shown
+    assert "2026-01-05 00:00:01.000000" in shown
+    run = run_source(source, quiet)
+    assert run is not None
+    of_run = admin.get(reverse("admin:meters_importrun_change", args=[run.pk])).content.decode()
+    assert "name its column with “Time column”" in of_run
+    (folder / "a.csv").unlink()
+    assert "0.parquet: This is no whole Parquet file" in admin.get(page, follow=True).content.decode()
+
+
 def test_what_is_running_is_not_started_again(admin: Client, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_source(folder)
     monkeypatch.setattr(background.subprocess, "Popen", lambda *_, **__: pytest.fail("started"))  # type: ignore[attr-defined]

@@ -282,7 +282,9 @@ class TestOpenMeter:
             site.openmeter().events.ingest_events([good, bad])
         model: Any = caught.value.model
         assert (model.status, model.title) == (400, "Bad Request")
-        assert model.detail == "1 of 2 events were rejected; the others are stored."
+        assert model.detail == (
+            "1 of 2 events were rejected; the others are stored. The first one, [1].subject: `subject` is empty."
+        )
         assert Event.objects.count() == 1
 
 

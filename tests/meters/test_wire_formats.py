@@ -179,6 +179,24 @@ def test_the_envelope_is_read_exactly(kind: str, text: bytes, code: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["lago", "orb", "stripe"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b'[{"id": 1}]', 'The body is an array, not an object: send {"events": [...]}.'),
+        (b'"events"', 'The body is text, not an object: send {"events": [...]}.'),
+        (b"null", 'The body is null, not an object: send {"events": [...]}.'),
+        (b'{"event": {}}', '`events` is missing: send {"events": [...]}.'),
+        (b'{"events": {"id": 1}}', '`events` is an object: send an array of events, {"events": [...]}.'),
+        (b'{"events": true}', '`events` is true or false: send an array of events, {"events": [...]}.'),
+    ],
+)
+def test_another_shape_is_told_which_one_is_read(kind: str, text: bytes, said: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        BATCHES[kind][0](text)
+    assert (caught.value.path, caught.value.message) == ("events", said)
+
+
+@pytest.mark.parametrize("kind", ["lago", "orb", "stripe"])
 def test_what_stands_beside_the_events_is_passed_over(kind: str) -> None:
     decode, names, _ = BATCHES[kind]
     event = json.dumps(sent(names))
@@ -206,6 +224,9 @@ def test_seconds_since_1970_are_a_number_or_numeric_text(kind: str, time: Any) -
     ("time", "code"),
     [
         (-1, "too_early"),
+        (0, "too_early"),
+        ("0", "too_early"),
+        (315532799, "too_early"),
         (1769903999500, "invalid_time"),
         ("9" * 64, "invalid_time"),
         ("9" * 300, "invalid_time"),

@@ -114,6 +114,8 @@ class Command(BaseCommand):
             self._show(first_rows(path, _reading(options), profile=options["profile"]))
 
     def _show(self, preview: Preview) -> None:
+        for message in preview.broken:
+            self.stderr.write(message)
         self.stdout.write(f"{preview.files:,} files, {preview.size:,} bytes. The first rows of {preview.path}:")
         for event in preview.events:
             shown = [event.id, event.time.isoformat(), event.customer, event.type, event.properties.decode()]
