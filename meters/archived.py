@@ -9,7 +9,7 @@ from billing_project.errors import RuleError
 from meters.covering import Span, cover
 from meters.events import Event, Rejection
 from meters.exact_json import encode, parse_stored
-from meters.models import EventArchive
+from meters.models import EventArchive, Meter
 from meters.partitions import dropped_months, month_of, next_month
 from meters.periods import Period
 from meters.usage_statement import UsageRequest
@@ -53,17 +53,29 @@ def check_reach(requests: Iterable[UsageRequest], *, every_event: bool = False) 
     for request in requests if archived else ():
         for archive in archived:
             meter = request.meter
-            if not set(meter.event_types) & set(archive.by_type):
+            if not _may_count(meter, archive):
                 continue
-            is_late = meter.built_at is None or (archive.dropped_at is not None and meter.built_at > archive.dropped_at)
             period = request.period
-            spans = [_span(period)] if is_late or every_event else list(cover(period).edges)
+            spans = [_span(period)] if _is_late(meter, archive) or every_event else list(cover(period).edges)
             if any(start < next_month(archive.month) and end > archive.month for start, end in spans):
                 raise ArchivedError(
                     f"Usage of {meter.key} in {archive} has to be read from its events, which are archived: run "
                     f"manage.py restore_events {archive.month:%Y-%m} first.",
                     code="archived",
                 )
+
+
+def counted_without_events(meter: Meter, archive: EventArchive) -> bool:
+    """Whether buckets answer for all of an archived month: the meter counted it before its events left."""
+    return not (_may_count(meter, archive) and _is_late(meter, archive))
+
+
+def _may_count(meter: Meter, archive: EventArchive) -> bool:
+    return bool(set(meter.event_types) & set(archive.by_type))
+
+
+def _is_late(meter: Meter, archive: EventArchive) -> bool:
+    return meter.built_at is None or (archive.dropped_at is not None and meter.built_at > archive.dropped_at)
 
 
 def _dropped() -> QuerySet[EventArchive]:

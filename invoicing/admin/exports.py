@@ -13,7 +13,7 @@ class ExportRunAdmin(ReadOnlyAdmin[ExportRun]):
     list_filter = ["export__dataset"]
     list_select_related = ["export"]
     list_per_page = 50
-    fields = ["export", "number", "from_the_beginning", "rows", "files", "started_at", "finished_at"]
+    fields = ["export", "number", "from_the_beginning", "rows", "files", "left_out", "started_at", "finished_at"]
     search_fields = ["export__dataset", "export__place"]
 
     @admin.display(ordering="export__dataset")

@@ -9,6 +9,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 from django.db import transaction
@@ -20,6 +21,7 @@ from billing_project.locks import holding
 from invoicing.exports import files
 from invoicing.exports.columns import Kind
 from invoicing.exports.datasets import DATASETS, Dataset
+from invoicing.exports.usage import left_out
 from invoicing.exports.written import Written, horizon
 from invoicing.models import Export, ExportRun
 from meters.archive_places import put
@@ -52,7 +54,7 @@ def export(
             raise ConflictError(f"{dataset} to {place} is being exported already.", code="running")
         run = _planned(dataset, place, format_name, start_over=start_over)
         _write(run, DATASETS[dataset], advance, most_rows)
-        return run if run.rows else None
+        return run if run.rows or run.left_out else None
 
 
 def steps_to_do(dataset: str, place: str, format_name: str, *, start_over: bool = False) -> int:
@@ -93,7 +95,8 @@ def _write(run: ExportRun, dataset: Dataset, advance: Advance, most_rows: int) -
     place, ending = run.export.place, run.export.format
     stem = f"{dataset.name}-{run.number:06}"
     meters = list(Meter.objects.order_by("key").values_list("key", flat=True)) if dataset.name == "usage" else []
-    written = Written(run.start, run.end, run.number, tuple(run.export.meters))
+    written = Written(run.start, run.end, run.number, tuple(run.export.meters), _since(run))
+    run.left_out = left_out(written) if dataset.name == "usage" else []
     done: list[files.Written] = []
     with tempfile.TemporaryDirectory() as folder:
         for number, rows in enumerate(files.parts(dataset.rows(written), most_rows), start=1):
@@ -102,11 +105,19 @@ def _write(run: ExportRun, dataset: Dataset, advance: Advance, most_rows: int) -
             put(place, path.name, path)
             path.unlink()
         run.files, run.rows = [asdict(each) for each in done], sum(each.rows for each in done)
-        if done:
+        if done or run.left_out:
             manifest = Path(folder) / f"{stem}.json"
             manifest.write_text(json.dumps(_manifest(run, dataset), indent=2) + "\n")
             put(place, manifest.name, manifest)
     _finish(run, meters)
+
+
+def _since(run: ExportRun) -> datetime | None:
+    """When the last run began that is there whole; None for the first, and for one that starts over."""
+    if run.from_the_beginning:
+        return None
+    before = run.export.runs.exclude(finished_at=None).filter(number__lt=run.number).order_by("number").last()
+    return before.started_at if before else None
 
 
 def _manifest(run: ExportRun, dataset: Dataset) -> dict[str, object]:
@@ -119,15 +130,17 @@ def _manifest(run: ExportRun, dataset: Dataset) -> dict[str, object]:
         "files": run.files,
         "columns": {column.name: column.kind.value for column in dataset.columns},
         "exact_as_text_too": exact if run.export.format == "parquet" else [],
+        # Made later than the month's events left for files: restore the month, then export with --start-over.
+        "left_out": run.left_out,
     }
 
 
 def _finish(run: ExportRun, meters: list[str]) -> None:
     with transaction.atomic():
         Export.objects.filter(pk=run.export_id).update(xid=run.end, meters=meters)
-        if not run.rows:
+        if not run.rows and not run.left_out:
             # Its number is free for the next one: numbers of manifests have no gap.
             run.delete()
             return
         run.finished_at = timezone.now()
-        run.save(update_fields=["files", "rows", "finished_at"])
+        run.save(update_fields=["files", "rows", "left_out", "finished_at"])

@@ -5,6 +5,7 @@ still running can no longer appear. Ids of rows would not do: they are drawn bef
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import connection
 
@@ -16,13 +17,15 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, system_identifier 
 @dataclass(frozen=True, slots=True)
 class Written:
     """Rows of transactions from `start`, before `end`; `number` is that of the export. Meters not known yet are
-    read from their beginning.
+    read from their beginning. `since` is when the last run began (None: there was none): months whose events were
+    archived after it are told whole, for nobody can say any more what of them it saw.
     """
 
     start: int
     end: int
     number: int = 0
     known_meters: tuple[str, ...] = ()
+    since: datetime | None = None
 
 
 def horizon() -> tuple[int, int]:

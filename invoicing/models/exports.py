@@ -39,6 +39,9 @@ class ExportRun(models.Model):
     from_the_beginning = models.BooleanField(default=False)
     rows = models.PositiveBigIntegerField(default=0)
     files = models.JSONField(default=list)
+    left_out = models.JSONField(
+        default=list, help_text="Meters and months that could not be told: the events of the month are archived."
+    )
     started_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 

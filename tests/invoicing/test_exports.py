@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 from collections import defaultdict
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,9 @@ from invoicing.exports.files import parts, write
 from invoicing.exports.running import export
 from invoicing.models import Export, ExportRun, Invoice
 from invoicing.revenue import RECEIVABLE
-from meters import archive_places
-from meters.models import Meter
-from tests.factories import MeterFactory, day, reviewed, sell, send, user
+from meters import archive, archive_places, partitions
+from meters.models import EventArchive, Meter
+from tests.factories import MeterFactory, count_all, day, reviewed, sell, send, user
 from tests.meters.making import settled
 from tests.s3 import point_to, s3_server
 
@@ -112,6 +113,13 @@ def issued(**terms: Any) -> Invoice:
     return lifecycle.issue(invoice.pk, finance)
 
 
+@pytest.fixture
+def empty_months(real_commits: None) -> Iterator[None]:
+    yield
+    EventArchive.objects.all().delete()
+    partitions.forget()
+
+
 @committed
 class TestWhatIsExported:
     def test_changes_and_voids_are_rows(self, tmp_path: Path) -> None:
@@ -185,6 +193,58 @@ class TestWhatIsExported:
         }
         assert latest["2026-01-10", "nobody"]["customer"] == ""
         assert CustomerKey.objects.get(key=customer).customer.key == latest["2026-01-11", customer]["customer"]
+
+    def test_archived_months_are_told_from_their_buckets(self, tmp_path: Path, empty_months: None) -> None:
+        """January's events lie in a file before the first export; February's leave between two exports, with an event
+        that none has told yet.
+        """
+        (contract,) = sell(used=(10,))
+        customer = contract.customer.key
+        place = tmp_path / "archive"
+        place.mkdir()
+        count_all()
+        settled()
+        archive.drop(archive.export(day(1), str(place)))
+        send(customer, 4, day(3, month=2))
+        assert run(tmp_path, "usage") == {"usage": 2}
+        assert run(tmp_path, "usage") == {"usage": 0}
+        send(customer, 5, day(3, month=2), event_id="late")
+        count_all()
+        settled()
+        archive.drop(archive.export(day(1, month=2), str(place)))
+        assert run(tmp_path, "usage") == {"usage": 1}
+        assert run(tmp_path, "usage") == {"usage": 0}
+        found = {row["day"]: (row["quantity"], row["customer"]) for row in told(tmp_path, "usage")}
+        assert found == {"2026-01-10": ("10", customer), "2026-02-03": ("9", customer)}
+
+    def test_what_a_late_meter_cannot_tell_is_named(self, tmp_path: Path, empty_months: None) -> None:
+        sell(used=(10,))
+        place = tmp_path / "archive"
+        place.mkdir()
+        count_all()
+        settled()
+        archive.drop(archive.export(day(1), str(place)))
+        MeterFactory.create(key="calls", aggregation="count")
+        out = io.StringIO()
+        call_command("export", "usage", "--to", str(tmp_path), stdout=out, stderr=io.StringIO())
+        assert "usage: 1 rows in 1 file." in out.getvalue()
+        assert (
+            "Left out: calls in 2026-01. The meter was made after that month's events were archived" in out.getvalue()
+        )
+        manifest = json.loads((tmp_path / "usage-000001.json").read_text())
+        assert manifest["left_out"] == [{"meter": "calls", "month": "2026-01"}]
+        assert [row["meter"] for row in told(tmp_path, "usage")] != ["calls"]
+
+    def test_revenue_by_day(self, tmp_path: Path) -> None:
+        invoice = issued()
+        assert run(tmp_path, "revenue") == {"revenue": 1}
+        voiding.void(invoice.pk, User.objects.get(username="finance"), "wrong customer")
+        assert run(tmp_path, "revenue") == {"revenue": 1}
+        rows = told(tmp_path, "revenue")
+        assert [(row["day"], row["booked"], row["amount"]) for row in rows] == [
+            ("2026-01-10", "2026-01-31", "5"),
+            ("2026-01-10", "2026-01-31", "-5"),
+        ]
 
     def test_a_meter_made_later_tells_its_history(self, tmp_path: Path) -> None:
         (contract,) = sell(used=(10,))

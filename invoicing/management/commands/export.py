@@ -1,4 +1,4 @@
-"""`manage.py export`: invoices, lines, usage, ledger and journal as files for other tables."""
+"""`manage.py export`: invoices, lines, usage, ledger, journal and revenue as files for other tables."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -39,5 +39,10 @@ class Command(BaseCommand):
                     f"{run.rows:,} rows in {len(run.files)} file{'s'[: len(run.files) > 1]}" if run else "nothing new"
                 )
                 self.stdout.write(f"{name}: {told}.")
+                for each in run.left_out if run else ():
+                    self.stdout.write(
+                        f"  Left out: {each['meter']} in {each['month']}. The meter was made after that month's events "
+                        f"were archived: run manage.py restore_events {each['month']}, then export with --start-over."
+                    )
         except RuleError as refusal:
             raise CommandError(refusal.message) from None
