@@ -74,7 +74,9 @@ class CursorField(serializers.Field[Place, str, str, Any]):
             time, _, key = base64.urlsafe_b64decode(data.encode()).decode().partition(" ")
             return Place(datetime.fromisoformat(time).astimezone(UTC), uuid.UUID(key))
         except (ValueError, OverflowError, binascii.Error):
-            raise serializers.ValidationError("Take it from `next` as it is.", "bad_cursor") from None
+            raise serializers.ValidationError(
+                "Follow the address under `next`, or take its `cursor` as it is.", "bad_cursor"
+            ) from None
 
     def to_representation(self, value: Place) -> str:
         return base64.urlsafe_b64encode(f"{value.time.isoformat()} {value.key}".encode()).decode()

@@ -10,6 +10,7 @@ from typing import IO, Protocol
 from meters.sources.lines import UnreadableError
 
 S3 = "s3://"
+PATTERN = frozenset("*?[")
 READ_AHEAD = 1024 * 1024
 
 
@@ -32,7 +33,9 @@ class Place(Protocol):
 
 
 class Folder:
-    """A file, or a folder with all below it. What begins with a dot or an underscore is no file of events."""
+    """A file, a folder with all below it, or what a pattern such as logs/2026-*.csv names. In a folder, what begins
+    with a dot or an underscore is no file of events.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = Path(path).expanduser()
@@ -41,6 +44,8 @@ class Folder:
         root = self._path
         if root.is_file():
             return [_found(root, asked_for=True)]
+        if not root.exists() and PATTERN & set(str(root)):
+            return _named(root)
         if not root.is_dir():
             raise UnreadableError(f"{root}: there is no such file or folder.", code="not_found")
         files = [
@@ -74,6 +79,14 @@ def place_of(path: str, profile: str = "") -> Place:
 
 def changed() -> UnreadableError:
     return UnreadableError("The file changed while it was read: repeat when it is complete.", code="changed")
+
+
+def _named(pattern: Path) -> list[FoundFile]:
+    matching = Path(pattern.anchor or ".").glob(str(pattern.relative_to(pattern.anchor)))
+    files = [_found(path) for path in sorted(matching) if path.is_file()]
+    if not files:
+        raise UnreadableError(f"{pattern}: no file is called so.", code="not_found")
+    return files
 
 
 def _found(path: Path, *, asked_for: bool = False) -> FoundFile:

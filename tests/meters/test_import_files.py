@@ -292,6 +292,17 @@ def test_a_folder_is_read_whole_and_one_bad_file_keeps_no_other_from_being_read(
     assert "No column was found" in failed(tmp_path / "readme.txt", file_format="csv")
 
 
+def test_a_pattern_names_files(tmp_path: Path) -> None:
+    for place, name in enumerate(("2026-01.csv", "2026-02.csv", "2025-12.csv", "2026-notes.txt")):
+        (tmp_path / name).write_text(HEADER + rows_of(1, place))
+    (tmp_path / "[1].csv").write_text(HEADER + rows_of(1, 7))
+    run = import_file(tmp_path / "2026-*")
+    assert counts(run) == (2, 0, 0, 0)
+    assert "2026-notes.txt: left out, its name tells no format." in run.message
+    assert counts(import_file(tmp_path / "[1].csv")) == (1, 0, 0, 0)
+    assert "no file is called so" in import_file(tmp_path / "2027-*").message
+
+
 def test_places_that_are_not_there(tmp_path: Path) -> None:
     assert "there is no such file or folder" in failed(tmp_path / "nowhere")
     assert "the folder is empty" in failed(tmp_path)
