@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from invoicing.draft_rows import bill_to
-from invoicing.journal import post_issue
+from invoicing.journal import issue_entries, post_issue
 from invoicing.models import Invoice, Status
 from invoicing.numbering import next_number
 from invoicing.outbox import announce_issue
@@ -26,6 +26,6 @@ def issue_at_once(invoice: Invoice, at: datetime) -> None:
         number=next_number(settings.INVOICE_NUMBER_PREFIX),
     )
     invoice.refresh_from_db()
-    post_issue(invoice)
+    post_issue(invoice, issue_entries(invoice))
     announce_issue(invoice)
     settle(invoice)

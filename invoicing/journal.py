@@ -66,15 +66,20 @@ def first_open_day() -> date | None:
     return (last + timedelta(days=32)).replace(day=1) if last else None
 
 
-def post_issue(invoice: Invoice) -> None:
-    """The entries of an invoice that is being issued, what it releases of commits, and what expired by now."""
+def issue_entries(invoice: Invoice) -> list[Entry]:
+    """The entries of an invoice that is being issued, what it releases of commits, and what expired by now. Its draws
+    must be posted; its number is not needed yet.
+    """
     at = invoice.issued_at or invoice.ending_before
     issued_on = at.astimezone(books_zone()).date()
     commits = _Commits(invoice)
     lines = billed_lines(invoice, commits.released())
     currency = str(invoice.total.currency)
-    _post(entries_of_invoice(lines, issued_on, currency), invoice, f"invoice:{invoice.pk}")
-    _post(commits.breakage(at, currency), invoice, f"invoice:{invoice.pk}")
+    return [*entries_of_invoice(lines, issued_on, currency), *commits.breakage(at, currency)]
+
+
+def post_issue(invoice: Invoice, entries: Iterable[Entry]) -> None:
+    _post(entries, invoice, f"invoice:{invoice.pk}")
 
 
 def post_payment(payment: Payment, *, written_off: bool) -> None:

@@ -21,7 +21,7 @@ from invoicing.billed import how_far_billed
 from invoicing.draft_rows import bill_to, same_as_written
 from invoicing.drafts import current, drawn_balance
 from invoicing.four_eyes import check_four_eyes
-from invoicing.journal import post_issue
+from invoicing.journal import issue_entries, post_issue
 from invoicing.models import Invoice, Status
 from invoicing.numbering import next_number
 from invoicing.outbox import announce_issue
@@ -118,7 +118,8 @@ def issue(invoice: int, actor: "User", reason: str = "") -> Invoice:
         row.due_at = now + timedelta(days=row.net_days)
         row.bill_to = bill_to(row)
         row.seller, row.purchase_order = dict(settings.SELLER), row.contract.purchase_order
-        # Last, because the series is locked from here to the commit.
+        # Worked out before and only written after: series and books are locked from here to the commit.
+        entries = issue_entries(row)
         row.number = next_number(settings.INVOICE_NUMBER_PREFIX)
         row.save(
             update_fields=[
@@ -133,7 +134,7 @@ def issue(invoice: int, actor: "User", reason: str = "") -> Invoice:
             ]
         )
         remember(row, "issued", actor, reason)
-        post_issue(row)
+        post_issue(row, entries)
         announce_issue(row)
         # With nothing to pay it is paid at once.
         settle(row)

@@ -19,14 +19,12 @@ from django.conf import settings
 from stripe import Invoice as StripeInvoice
 
 from billing_project.decimals import plain
-from contracts.models import Customer
-from contracts.period_text import period_text
-from invoicing.models import Invoice, InvoiceLine, Payment, Status, StripeCustomer, StripePush
-from invoicing.stripe_items import Charged, Item, from_minor, items, to_minor, total
+from invoicing.models import Payment, Status, StripeCustomer, StripePush
+from invoicing.stripe_items import Item, from_minor, items, to_minor, total
 from invoicing.stripe_mirror import mirror_answer
+from invoicing.stripe_words import KEY, charged, customer_params
 
 Told = dict[str, Any]
-KEY = "countinghouse_key"
 POSITION = "countinghouse_position"
 LONGEST_NUMBER = 26
 LONGEST_FIELD = 140
@@ -303,7 +301,7 @@ def _fill_and_finalise(push: StripePush, made: StripeInvoice) -> StripeInvoice:
     invoice, currency = push.invoice, str(push.invoice.total.currency)
     try:
         wanted = items(
-            [_charged(invoice, line) for line in invoice.lines.filter(unit="").order_by("position")], currency
+            [charged(invoice, line) for line in invoice.lines.filter(unit="").order_by("position")], currency
         )
     except ValueError as error:
         raise RefusedError(f"{error}.") from error
@@ -358,22 +356,11 @@ def _positions(stripe_invoice: str) -> set[str]:
         return {_mark(one, POSITION) for one in known.auto_paging_iter()}
 
 
-def _charged(invoice: Invoice, line: InvoiceLine) -> Charged:
-    words = [line.name, *(f"{name}: {value}" for name, value in line.group.items())]
-    if line.unit_amount is not None and line.kind != "tax":
-        words.append(f"{plain(line.billed_quantity)} × {plain(line.unit_amount)} {invoice.total.currency}")
-    elif line.billed_quantity not in (0, 1) and line.kind != "tax":
-        words.append(f"quantity {plain(line.billed_quantity)}")
-    if (line.starting_at, line.ending_before) != (invoice.starting_at, invoice.ending_before):
-        words.append(period_text(line.starting_at, line.ending_before, invoice.contract.zone))
-    return Charged(line.product, line.kind, ", ".join(words), line.amount, line.starting_at, line.ending_before)
-
-
 def _customer(push: StripePush) -> StripeCustomer:
     """Whom the invoice is for, made or brought up to date in Stripe."""
     payer = push.invoice.paid_by
     known, _ = StripeCustomer.objects.get_or_create(customer=payer)
-    params = _customer_params(payer, known)
+    params = customer_params(payer, known)
     if known.stripe_id and known.pushed == params:
         return known
     customers = client().v1.customers
@@ -394,20 +381,6 @@ def _customer(push: StripePush) -> StripeCustomer:
     known.save(update_fields=["stripe_id", "pushed", "tried"])
     mirror_answer(made.to_dict())
     return known
-
-
-def _customer_params(payer: Customer, known: StripeCustomer) -> Any:
-    first, *more = payer.address.splitlines() or [""]
-    params: dict[str, Any] = {
-        "name": payer.name,
-        "description": payer.key,
-        "metadata": {KEY: str(known.key), "key": payer.key},
-    }
-    if payer.email:
-        params["email"] = payer.email
-    if first:
-        params["address"] = {"line1": first, "line2": ", ".join(more)} if more else {"line1": first}
-    return params
 
 
 def _once(push: StripePush, step: str) -> stripe.RequestOptions:

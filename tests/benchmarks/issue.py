@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 INVOICES = 300  # a turn
 PROCESSES = [1, 2]
-TARGET = 0.05
+TARGET = 0.1
 BARE_TABLES = """
 CREATE TABLE bare_series (prefix text PRIMARY KEY, last_number bigint);
 INSERT INTO bare_series VALUES ('INV-', 0);

@@ -33,7 +33,7 @@ class Recording(Fake):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What came since it was asked last, over how many connections; and the totals of the invoices there are now, in
+    """What came since this was looked at last; and over how many connections in all, and the totals of all invoices, in
     minor units.
     """
 
@@ -46,9 +46,8 @@ class StripeProcess:
     def __init__(self, url: str, pipe: Connection) -> None:
         self.url, self._pipe = url, pipe
 
-    def start_anew(self) -> Asked:
-        """What it was asked, which it forgets, together with all it knew."""
-        self._pipe.send("start anew")
+    def look(self) -> Asked:
+        self._pipe.send("look")
         found: Asked = self._pipe.recv()
         return found
 
@@ -75,7 +74,7 @@ def _serve(pipe: Connection) -> None:
             with fake.lock:
                 totals = sorted(row["total"] for row in fake.of("invoice"))
                 pipe.send(Asked(fake.asked, fake.connections, totals))
-                fake.forget()
+                fake.asked = []
 
 
 def _flat(form: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -79,7 +79,7 @@ class TestOneRun:
         close_periods(day(2, month=2))
         for contract in (one, third):
             assert amounts(Invoice.objects.get(contract=contract)) == [(Decimal(20), Decimal(10))]
-        lines = [(10, 5), (4, 2), (6, 3), (0, -2)]
+        lines = [(Decimal(quantity), Decimal(amount)) for quantity, amount in ((10, 5), (4, 2), (6, 3), (0, -2))]
         assert amounts(Invoice.objects.get(contract=other)) == lines
 
     def test_a_draft_goes_to_review_only_after_the_grace(self, settings: Any) -> None:
