@@ -57,7 +57,7 @@ STRIPE_EVENT = _object(
 STRIPE_FORM = _object(
     {"event_name": NAME, "payload[stripe_customer_id]": NAME},
     identifier=NAME,
-    timestamp={"type": "string", "pattern": "^[0-9]{1,10}$"},
+    timestamp={"type": "string", "pattern": "^([3-9][0-9]{8}|[1-9][0-9]{9})$", "description": "Seconds, from 1980 on."},
     **{"payload[value]": NUMBER},
 )
 STRIPE_FORM_ANSWER = _object(
