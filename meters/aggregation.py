@@ -15,8 +15,8 @@ from billing_project.prepared import ask
 from meters.archived import check_reach
 from meters.models import Aggregation
 from meters.periods import Period
-from meters.usage_parts import CURSOR_ASK
-from meters.usage_statement import Known, UsageRequest, UsageStatement
+from meters.usage_parts import CURSOR_ASK, UNCONTESTED
+from meters.usage_statement import Known, Tail, UsageRequest, UsageStatement
 
 __all__ = ["Quantity", "UsageRequest", "quantities"]
 
@@ -35,11 +35,15 @@ SELECT c.xid, c.base_seq, c.system_identifier = s.system_identifier,
        EXISTS (SELECT FROM meters_eventarchive WHERE dropped_at IS NOT NULL)
 FROM meters_rollupcursor AS c, pg_control_system() AS s WHERE c.id = 1
 """
+MOST_FOUND = 1000  # events of the tail; of more than these each is not looked up, but read with the others
 TAIL = """
-SELECT EXISTS (
-    SELECT FROM meters_event AS e
+WITH fresh AS MATERIALIZED (
+    SELECT e.time, e.key FROM meters_event AS e
     WHERE {beyond} AND (e.subject_id IN (SELECT id FROM meters_subject WHERE key = ANY(%s))) IS TRUE
-)
+    LIMIT {limit}
+), {tail_tables}
+SELECT (SELECT count(*) FROM fresh), array_agg(e.time)::text, array_agg(e.key)::text
+FROM fresh AS e WHERE {uncontested}
 """
 
 
@@ -176,9 +180,9 @@ def _measure(requests: Sequence[UsageRequest]) -> list[tuple[Any, ...]]:
         known = known_cursor()
         if known.has_archives:
             check_reach(requests)
-        statement = UsageStatement(requests, replace(known, has_tail=_has_tail(requests, known)))
+        statement = UsageStatement(requests, known, _tail(requests, known))
         # Of many customers the planner should know how many: a plan made for any number of them is one for few.
-        is_small = len(requests) <= SMALL and not statement.reads_events
+        is_small = len(requests) <= SMALL and not statement.depends_on_cursor
         rows = (ask if is_small else _rows)(statement.text, statement.parameters)
         seen = next((row[2], int(row[3])) for row in rows if row[0] == CURSOR_ASK)
         if seen == (known.xid, known.base_seq) or not known.is_ours:
@@ -186,17 +190,23 @@ def _measure(requests: Sequence[UsageRequest]) -> list[tuple[Any, ...]]:
         # The roller moved between the two looks; that takes it a moment once in a pass.
 
 
-def _has_tail(requests: Sequence[UsageRequest], known: Known) -> bool:
-    """Whether events of these customers wait to be counted; true where everything is asked for.
+def _tail(requests: Sequence[UsageRequest], known: Known) -> Tail | None:
+    """The events of these customers that wait to be counted; None where there are too many, or all are asked for.
 
     One that comes after this look was not acknowledged before it. One that was counted since moved the cursor.
     """
     keys: set[str] = set()
     for request in requests:
         if request.customer_keys is None or not known.is_ours:
-            return True
+            return None
         keys.update(request.customer_keys)
-    return bool(_rows(TAIL.format(beyond=known.beyond("e")), [sorted(keys)])[0][0])
+    look = TAIL.format(
+        beyond=known.beyond("e"), limit=MOST_FOUND + 1, tail_tables=known.tail_tables_of_fresh, uncontested=UNCONTESTED
+    )
+    ((found, times, places),) = _rows(look, [sorted(keys)])
+    if found > MOST_FOUND:
+        return None
+    return Tail(times, places) if times else Tail()
 
 
 def _rows(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:

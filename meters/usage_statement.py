@@ -27,7 +27,9 @@ from meters.usage_parts import (
     DIFFERENT,
     EVENTS,
     EVERYBODY,
+    FOUND,
     FRESH,
+    IN_EDGES,
     LAST,
     LAST_OF_GROUP,
     LATEST,
@@ -62,15 +64,13 @@ class UsageRequest(Struct, frozen=True, gc=False):
 class Known(Struct, frozen=True):
     """The cursor, read before the statement so that the planner sees constants; the statement reads it again.
 
-    Where another server moved it, buckets and cursor mean nothing: everything is read from the events. `has_tail` is
-    false where the customers asked for have no event past the cursor: half of the statement is not needed then.
+    Where another server moved it, buckets and cursor mean nothing: everything is read from the events.
     """
 
     xid: int = 0
     base_seq: int = -1
     is_ours: bool = True
     has_archives: bool = False
-    has_tail: bool = True
 
     def beyond(self, alias: str) -> str:
         """The condition for an event that the roller has not reached."""
@@ -84,9 +84,23 @@ class Known(Struct, frozen=True):
         return TAIL_TABLES.format(beyond=self.beyond("o"), among="")
 
     @property
+    def tail_tables_of_fresh(self) -> str:
+        """The same where only the events in `fresh` matter."""
+        return TAIL_TABLES.format(beyond=self.beyond("o"), among=AMONG_FRESH)
+
+    @property
     def tail(self) -> str:
         """The condition for an event `e` that the roller has not reached, and will count."""
         return f"{self.beyond('e')} AND {UNCONTESTED}"
+
+
+class Tail(Struct, frozen=True):
+    """Events of the customers asked for that the roller has not reached and will count, found by a look before the
+    statement: their times and keys, as arrays that PostgreSQL wrote and will read.
+    """
+
+    times: str = "{}"
+    keys: str = "{}"
 
 
 class _Question(Struct, frozen=True):
@@ -107,16 +121,18 @@ class UsageStatement:
     """Builds the statement for any number of requests. A row: place of the request, group values, the measures.
 
     The row of CURSOR_ASK holds the cursor in this snapshot: where it is not the known one, the rest is worth nothing.
-    `reads_events` is false where buckets say it all; the text then says nothing of the cursor and is the same for all
-    customers.
+    Without a `tail` that was found before, it looks for it. `depends_on_cursor` is false where there is one and no
+    ragged edge: the text says nothing of the cursor then and is the same for all customers.
     """
 
-    def __init__(self, requests: Sequence[UsageRequest], known: Known) -> None:
+    def __init__(self, requests: Sequence[UsageRequest], known: Known, tail: Tail | None = None) -> None:
         self.parameters = Parameters()
-        self._known = known
+        self._known, self._tail = known, tail
+        self._has_tail = tail != Tail()
         self._who: dict[tuple[str, ...] | None, int] = {}
         self._questions = self._asked_alike(requests)
-        self.reads_events = known.has_tail or any(each.covering.edges for each in self._questions)
+        self._has_edges = any(each.covering.edges for each in self._questions)
+        self.depends_on_cursor = tail is None or self._has_edges
         branches = [self._shared(), *self._buckets("day"), *self._buckets("hour"), *self._events(), *self._different()]
         self.text = " UNION ALL ".join(branches)
 
@@ -145,25 +161,30 @@ class UsageStatement:
             who=add([who for who, _ in named], "int[]"),
             keys=add([key for _, key in named], "text[]"),
             everybody=EVERYBODY.format(who=self._who[None]) if None in self._who else "",
-            events=self._loose_events() if self.reads_events else "",
+            events=self._loose_events() if self._has_tail or self._has_edges else "",
             cursor_ask=CURSOR_ASK,
             no_last=NO_LAST,
         )
 
     def _loose_events(self) -> str:
-        return LOOSE.format(
-            fresh=self._fresh() if self._known.has_tail else "",
-            of_tail=OF_TAIL.format(uncontested=UNCONTESTED) if self._known.has_tail else "",
-            behind=f"NOT ({self._known.beyond('e')})",
-            edges=self._in_spans(span for each in self._questions for span in each.covering.edges),
-        )
+        sources = [self._of_tail()] if self._has_tail else []
+        if self._has_edges:
+            spans = self._in_spans(span for each in self._questions for span in each.covering.edges)
+            sources.append(IN_EDGES.format(behind=f"NOT ({self._known.beyond('e')})", edges=spans))
+        return LOOSE.format(fresh=self._fresh() if self._tail is None else "", sources=" UNION ALL ".join(sources))
+
+    def _of_tail(self) -> str:
+        if self._tail is None:
+            return OF_TAIL.format(uncontested=UNCONTESTED)
+        add = self.parameters.add
+        return FOUND.format(times=add(self._tail.times, "text"), keys=add(self._tail.keys, "text"))
 
     def _fresh(self) -> str:
         periods = [each.request.period for each in self._questions]
         return FRESH.format(
             beyond=self._known.beyond("e"),
             times=self._in_spans((period.starting_at, period.ending_before) for period in periods),
-            tail_tables=TAIL_TABLES.format(beyond=self._known.beyond("o"), among=AMONG_FRESH),
+            tail_tables=self._known.tail_tables_of_fresh,
         )
 
     def _in_spans(self, spans: Iterable[Span]) -> str:
@@ -233,7 +254,7 @@ class UsageStatement:
 
     def _events(self) -> Iterable[str]:
         for asked in self._readings():
-            if not self._known.has_tail and not any(each.covering.edges for each in asked):
+            if not self._has_tail and not any(each.covering.edges for each in asked):
                 continue
             meter = asked[0].request.meter
             measures = _event_measures(meter.aggregation)
@@ -244,7 +265,7 @@ class UsageStatement:
             meter = asked[0].request.meter
             if meter.aggregation == Aggregation.UNIQUE_COUNT:
                 sources = [self._stored(size, asked) for size in ("day", "hour")]
-                if self.reads_events:
+                if self._has_tail or self._has_edges:
                     sources.append(LOOSE_VALUES.format(distinct=distinct(meter, self.parameters), **self._loose(asked)))
                 yield DIFFERENT.format(no_last=NO_LAST, sources=" UNION ALL ".join(sources))
 
