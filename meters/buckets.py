@@ -1,11 +1,14 @@
 """Writing hour and day buckets, over any set of events not yet counted in them.
 
-The events of each meter are added up once, to cells: one row for each customer key, hour and group. All meters' cells
-are then added to the hour buckets at once, and, added up once more, to the day buckets. Cells lie in a temporary table:
-only the holder of the cursor writes buckets, so what is not updated there can be inserted without another look.
+Events are added up once, to cells: one row for each meter, customer key, hour and group. Meters that look at the same
+events and split them alike are added up together. All cells are then added to the hour buckets at once, and, added up
+once more, to the day buckets. Cells lie in a temporary table: only the holder of the cursor writes buckets, so what is
+not updated there can be inserted without another look.
 """
 
-from collections.abc import Iterable, Iterator
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -16,23 +19,24 @@ from meters.models import Aggregation, Meter
 
 HOUR = "date_bin('1 hour', {}, '1970-01-01 00:00:00+00')"
 DAY = "date_bin('1 day', {}, '1970-01-01 00:00:00+00')"
-LATEST = "(array_agg({} ORDER BY {} DESC))[1]"
+LATEST_EVENT = "(array_agg({} ORDER BY time DESC, key DESC) FILTER (WHERE {{value}} IS NOT NULL))[1]"
+LATEST_HOUR = "(array_agg({} ORDER BY last_time DESC, last_key DESC))[1]"
 
 # Per column: how it is aggregated from events, from hours, and how a bucket takes up more of it.
-EVENTS = ("events", "count(*)", "sum(events)", "b.events + c.events")
-TOTAL = ("total", "sum(value)", "sum(total)", "b.total + c.total")
-SMALLEST = ("smallest", "min(value)", "min(smallest)", "least(b.smallest, c.smallest)")
-LARGEST = ("largest", "max(value)", "max(largest)", "greatest(b.largest, c.largest)")
-MOMENT = ("moment", "sum(value * extract(epoch FROM time))", "sum(moment)", "b.moment + c.moment")
+EVENTS = ("events", "count({value})", "sum(events)", "b.events + c.events")
+TOTAL = ("total", "sum({value})", "sum(total)", "b.total + c.total")
+SMALLEST = ("smallest", "min({value})", "min(smallest)", "least(b.smallest, c.smallest)")
+LARGEST = ("largest", "max({value})", "max(largest)", "greatest(b.largest, c.largest)")
+MOMENT = ("moment", "sum({value} * extract(epoch FROM time))", "sum(moment)", "b.moment + c.moment")
 NEWER = "CASE WHEN (c.last_time, c.last_key) > (b.last_time, b.last_key) THEN c.{0} ELSE b.{0} END"
 LAST = [
     (
         f"last_{name}",
-        LATEST.format(name, "time DESC, key"),
-        LATEST.format(f"last_{name}", "last_time DESC, last_key"),
+        LATEST_EVENT.format(of_event),
+        LATEST_HOUR.format(f"last_{name}"),
         NEWER.format(f"last_{name}"),
     )
-    for name in ("value", "time", "key")
+    for name, of_event in (("value", "{value}"), ("time", "time"), ("key", "key"))
 ]
 COLUMNS = {
     Aggregation.COUNT: [EVENTS],
@@ -58,13 +62,13 @@ CREATE TEMPORARY TABLE IF NOT EXISTS rolled_cells (
 CLEAR_CELLS = "DELETE FROM rolled_cells"
 CELLS = """
 WITH matched AS (
-    SELECT e.subject_id, {hour} AS starting_at, {group} AS groups, {value} AS value, e.time, e.key
+    SELECT e.subject_id, {hour} AS starting_at, {group} AS groups, {values}, e.time, e.key
     FROM meters_event AS e
     WHERE {chosen} AND {matches}
     OFFSET 0 -- keeps the value from being computed once per aggregate
 ), cells AS MATERIALIZED (
-    SELECT subject_id, starting_at, groups, {from_events}
-    FROM matched WHERE value IS NOT NULL GROUP BY subject_id, starting_at, groups
+    SELECT subject_id, starting_at, groups, {measures}
+    FROM matched WHERE coalesce({value_names}) IS NOT NULL GROUP BY subject_id, starting_at, groups
 ), digests AS MATERIALIZED (
     SELECT groups, digest, (SELECT id FROM meters_groupvalues AS g WHERE g.digest = found.digest) AS id
     FROM (
@@ -76,8 +80,10 @@ WITH matched AS (
     RETURNING id, digest
 )
 INSERT INTO rolled_cells (meter_id, subject_id, starting_at, group_id, {names})
-SELECT {meter}, subject_id, starting_at, coalesce(d.id, fresh.id), {names}
-FROM cells JOIN digests AS d USING (groups) LEFT JOIN fresh USING (digest) ORDER BY 2, 3, 4
+SELECT one.meter_id, subject_id, starting_at, coalesce(d.id, fresh.id), {of_one}
+FROM cells JOIN digests AS d USING (groups) LEFT JOIN fresh USING (digest)
+CROSS JOIN LATERAL (VALUES {meters}) AS one (meter_id, {names})
+WHERE one.events > 0 ORDER BY 1, 2, 3, 4
 """
 # Meter 0 counts every event of a customer key, by day: unclaimed usage is found there.
 COUNT_ALL = f"""
@@ -170,8 +176,8 @@ def add_to_buckets(
             if all_events:
                 cursor.execute(COUNT_ALL.format(chosen=chosen), parameters)
                 touched = set(cursor.fetchall())
-            for meter in meters:
-                _count_cells(meter, chosen, Parameters(parameters))
+            for alike in _counted_together(meters):
+                _count_cells(alike, chosen, Parameters(parameters))
         with _planned("adding"):
             cursor.execute(ONE_HOUR_A_DAY)
             (one_hour,) = cursor.fetchone()
@@ -183,23 +189,51 @@ def add_to_buckets(
     return touched
 
 
-def _count_cells(meter: Meter, chosen: str, parameters: Parameters) -> None:
-    columns = COLUMNS[Aggregation(meter.aggregation)]
+def _counted_together(meters: Iterable[Meter]) -> Iterable[Sequence[Meter]]:
+    """Meters that look at the same events and split them alike. To find the last of many takes sorting them, which the
+    others are spared.
+    """
+    found: dict[tuple[object, ...], list[Meter]] = defaultdict(list)
+    for meter in meters:
+        sorts = meter.aggregation == Aggregation.LATEST
+        found[tuple(meter.event_types), json.dumps(meter.filters), tuple(meter.group_by), sorts].append(meter)
+    return found.values()
+
+
+def _count_cells(meters: Sequence[Meter], chosen: str, parameters: Parameters) -> None:
+    """Of meters that are counted together."""
+    columns = {meter.pk: COLUMNS[Aggregation(meter.aggregation)] for meter in meters}
+    taken = {name for each in columns.values() for name, *_ in each}
+    names = [name for name in MEASURES if name in taken]
+    values: dict[tuple[str, ...], str] = {}
+    of_events: dict[str, str] = {}
+    rows = []
+    for meter in meters:
+        what = (meter.value_property, meter.value_expression, str(meter.aggregation == Aggregation.UNIQUE_COUNT))
+        if what not in values:
+            values[what] = f"{value(meter, parameters)} AS value_{len(values)}"
+        number = list(values).index(what)
+        own = {name: f"{name}_{number}" for name, *_ in columns[meter.pk]}
+        of_events |= {own[name]: first.format(value=f"value_{number}") for name, first, *_ in columns[meter.pk]}
+        rows.append(", ".join([parameters.add(meter.pk, "int"), *(own.get(name, "NULL") for name in names)]))
     statement = CELLS.format(
         digest=GROUP_DIGEST,
         hour=HOUR.format("e.time"),
-        group=group(meter.group_by, parameters),
-        value=value(meter, parameters),
+        group=group(meters[0].group_by, parameters),
+        values=", ".join(values.values()),
+        value_names=", ".join(f"value_{number}" for number in range(len(values))),
         chosen=chosen,
-        matches=matches(meter, parameters),
-        meter=parameters.add(meter.pk, "int"),
-        names=", ".join(name for name, *_ in columns),
-        from_events=", ".join(f"{first} AS {name}" for name, first, _, _ in columns),
+        matches=matches(meters[0], parameters),
+        measures=", ".join(f"{measure} AS {name}" for name, measure in of_events.items()),
+        meters=", ".join(f"({row})" for row in rows),
+        names=", ".join(names),
+        of_one=", ".join(f"one.{name}" for name in names),
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
-    if meter.aggregation == Aggregation.UNIQUE_COUNT:
-        _add_values(meter, chosen, parameters)
+    for meter in meters:
+        if meter.aggregation == Aggregation.UNIQUE_COUNT:
+            _add_values(meter, chosen, parameters)
 
 
 def _add_cells(size: str, cells: str) -> None:

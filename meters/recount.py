@@ -107,7 +107,7 @@ def _compare(meter: Meter, size: str, starting_at: str, limit: int) -> tuple[str
         meter=parameters.add(meter.pk, "int"),
         limit=parameters.add(limit, "int"),
         names=", ".join(name for name, *_ in columns),
-        from_events=", ".join(f"{first} AS {name}" for name, first, _, _ in columns),
+        from_events=", ".join(f"{first.format(value='value')} AS {name}" for name, first, _, _ in columns),
         measures=", ".join(f"r.{name}" for name, *_ in columns),
         stored_measures=", ".join(f"s.{name}" for name, *_ in columns),
     )
