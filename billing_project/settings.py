@@ -151,6 +151,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 11 * 1024 * 1024
 METERS_IDENTITY_DAYS = env.int("METERS_IDENTITY_DAYS", default=35)
 # How many events may wait for the roller before clients are asked to wait themselves (429); 0: any number.
 METERS_MAX_BACKLOG = env.int("METERS_MAX_BACKLOG", default=5_000_000)
+# How many may wait before posts are stored a little later each, so that the roller keeps up; 0: any number.
+METERS_SLOWING_BACKLOG = env.int("METERS_SLOWING_BACKLOG", default=100_000)
 # How long (in milliseconds) a post of a few events waits for others to share its commit with; 0: those that come while
 # a commit is under way share the next one; -1: every post has a commit of its own.
 METERS_GROUP_COMMIT_MS: float | None = env.float("METERS_GROUP_COMMIT_MS", default=0.0)

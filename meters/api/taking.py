@@ -1,5 +1,6 @@
 """The one verb behind every way in over HTTP: what was read is stored, what was refused is kept with its reason."""
 
+import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -55,9 +56,13 @@ class Taken:
 
 
 def take(decoded: Decoded, sender: str, id_name: str = "id") -> Taken:
-    """Store what can be stored. Returns after the commit. Raises Throttled while too many wait to be counted."""
+    """Store what can be stored. Returns after the commit; waits before it while the roller does not keep up. Raises
+    Throttled while too many wait to be counted.
+    """
     if backlog.is_too_long():
         raise Throttled(WAIT, TOO_MANY)
+    if pause := backlog.pause(len(decoded.events)):
+        time.sleep(pause)
     events = with_first_times(decoded.events)
     result = ingest_together(events)
     if decoded.rejected:

@@ -13,6 +13,7 @@ from billing_project.api import keys
 from billing_project.models import ApiKey
 from meters import backlog as module
 from meters.backlog import backlog
+from meters.health import Pulse
 from meters.ingest import ingest_events
 from meters.models import Event
 from tests.meters.making import event, rolled
@@ -77,6 +78,35 @@ def test_duplicates_do_not_count_as_waiting(committed: None, settings: Any, look
     for _ in range(5):
         ingest_events(sent)
         assert not backlog.is_too_long()
+
+
+def test_posts_wait_the_longer_the_further_a_working_roller_is_behind(
+    committed: None, settings: Any, looking: None
+) -> None:
+    settings.METERS_SLOWING_BACKLOG = 2
+    ingest_events([event(f"e{number}") for number in range(4)])
+    assert backlog.pause(1000) == 0
+    Pulse().beat(0)
+    assert backlog.pause(1000) == 0.125
+    ingest_events([event(f"e{number}") for number in range(4, 20)])
+    assert (backlog.pause(1000), backlog.pause(1), backlog.pause(100_000)) == (0.5, 0.0005, 2)
+    rolled()
+    assert backlog.pause(1000) == 0
+    for _ in range(3):
+        ingest_events([event(f"e{number}") for number in range(4)])
+        assert backlog.pause(1000) == 0
+
+
+def test_a_slowed_post_is_stored(
+    secret: str, client: Client, settings: Any, looking: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.METERS_SLOWING_BACKLOG = 1
+    waited: list[float] = []
+    monkeypatch.setattr("meters.api.taking.time.sleep", waited.append)
+    ingest_events([event(f"e{number}") for number in range(5)])
+    Pulse().beat(0)
+    assert post(client, secret).status_code == 204
+    assert waited == [0.0005]
 
 
 def test_no_limit(committed: None, settings: Any, looking: None) -> None:

@@ -19,6 +19,7 @@ from meters.identities import forget_old_keys
 from meters.rollup import roll_up
 
 TIDY_EVERY = timedelta(hours=1)
+EVERY = "Seconds between looks while nothing comes [1]; a quarter of them while events do."
 
 
 class Command(BaseCommand):
@@ -29,7 +30,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="Stop when nothing is left to count.")
-        parser.add_argument("--every", type=seconds, default=1.0, metavar="S", help="Seconds between looks [1].")
+        parser.add_argument("--every", type=seconds, default=1.0, metavar="S", help=EVERY)
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
@@ -54,7 +55,8 @@ class Command(BaseCommand):
                 continue
             if options["once"]:
                 break
-            stop.wait(options["every"])
+            # Whoever reads usage looks at all events not counted yet: a short tail is worth more than a full pass.
+            stop.wait(options["every"] / 4 if result.events else options["every"])
         if options["once"]:
             self.stdout.write(f"{counted:,} event{'' if counted == 1 else 's'} counted.")
 
