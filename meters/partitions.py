@@ -16,9 +16,9 @@ FIRST = datetime(2015, 1, 1, tzinfo=UTC)  # anything earlier lies in one partiti
 
 LOOK_AGAIN = 30.0
 ANALYZE_EVERY = 50_000
-NEVER_ANALYZED = """
+WITHOUT_STATISTICS = """
 SELECT relname FROM pg_class
-WHERE starts_with(relname, 'meters_') AND relkind = 'r' AND reltuples < 0 AND pg_table_is_visible(oid)
+WHERE starts_with(relname, 'meters_') AND relkind = 'r' AND reltuples <= 0 AND pg_table_is_visible(oid)
 AND pg_relation_size(oid) > 0
 """
 
@@ -70,9 +70,11 @@ def ensure_ahead(now: datetime) -> None:
 
 
 def analyze_new(counted: int) -> None:
-    """Statistics for tables that have rows and none yet, looked for every ANALYZE_EVERY events that were counted.
+    """Statistics for tables that have rows and none yet, or statistics of an empty table; looked for every
+    ANALYZE_EVERY events that were counted.
 
-    Autovacuum does it too, a minute later: until then the planner takes a filling month for an empty one.
+    Autovacuum does it too, a minute later: until then the planner takes a filling month for an empty one, and whoever
+    prepared a statement goes on reading all of it.
     """
     global _counted
     _counted += counted
@@ -80,7 +82,7 @@ def analyze_new(counted: int) -> None:
         return
     _counted = 0
     with connection.cursor() as cursor:
-        cursor.execute(NEVER_ANALYZED)
+        cursor.execute(WITHOUT_STATISTICS)
         for (name,) in cursor.fetchall():
             cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(name)).as_string())
 

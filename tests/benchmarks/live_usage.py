@@ -1,7 +1,7 @@
 """What a customer owes right now: usage read, priced, drawn down and serialised, one customer after the other.
 
 Customers are asked for as often as they send events. First nothing else happens, then 20,000 events a second come in
-over HTTP and the roller counts them each second. The limit is one bare SQL statement that sums the same day buckets and
+over HTTP and the roller counts them. The limit is one bare SQL statement that sums the same day buckets and
 tail.
 """
 
@@ -20,6 +20,7 @@ from django.db import connections
 from django.utils import timezone
 
 from billing_project.models import ApiKey
+from contracts.billing_periods import write_periods
 from invoicing.api.live import spend_rows
 from meters import partitions
 from meters.models import Meter
@@ -66,6 +67,7 @@ def run(options: "Options") -> tuple[Result, str]:
         fill_dictionaries(connection)
         meters = make_meters()
         make_contracts(meters, sorted(set(drawn)), month)
+        write_periods(month)  # whoever asks first writes them, once a period
         for rows in options.rows or [ROWS]:
             print(f"filling up to {rows:,} events ...", file=sys.stderr)
             forget_events(connection)

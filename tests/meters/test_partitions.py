@@ -34,3 +34,14 @@ def test_a_month_with_its_first_events_is_analyzed(committed: None, monkeypatch:
     partitions.analyze_new(1)
     assert months()["meters_event_2033_01"] == 1
     assert partitions._counted == 0
+
+
+def test_statistics_of_an_empty_table_are_none(committed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partitions, "ANALYZE_EVERY", 1)
+    partitions.ensure([datetime(2033, 2, 1, tzinfo=UTC)])
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE meters_event_2033_02")
+    assert months()["meters_event_2033_02"] == 0
+    ingest_events([event("a", "2033-02-05T10:00:00")])
+    partitions.analyze_new(1)
+    assert months()["meters_event_2033_02"] == 1
