@@ -74,7 +74,7 @@ def _read_file(prefix: str, written: object, entries: Entries, contracts: list[t
     else:
         entries.name = read_head.name or entries.name
         entries.as_of = read_head.as_of or entries.as_of
-    for section, kind in ENTRIES.items():
+    for section in ENTRIES:
         rows = written.get(section)
         if rows is None:
             continue
@@ -87,7 +87,7 @@ def _read_file(prefix: str, written: object, entries: Entries, contracts: list[t
         elif section == "templates":
             faults += read_templates(placed_rows, entries.templates)
         else:
-            faults += _read_rows(placed_rows, kind, getattr(entries, section), PREPARED.get(section, _as_utc))
+            faults += _read_rows(placed_rows, section, getattr(entries, section))
     return faults
 
 
@@ -96,12 +96,15 @@ def _with_as_of(head: dict[str, Any]) -> object:
     return {**head, "as_of": as_of["at"]} if isinstance(as_of, dict) and "as_of" in head else head
 
 
-def _read_rows(
-    rows: Sequence[tuple[str, object]], kind: Any, into: list[Any], prepared: Callable[[object], object]
-) -> Iterator[Fault]:
+def read_entry(section: str, row: object) -> Any:
+    """An entry of a section other than contracts and templates. Raises DocumentError."""
+    return read(ENTRIES[section], PREPARED.get(section, _as_utc)(row))
+
+
+def _read_rows(rows: Sequence[tuple[str, object]], section: str, into: list[Any]) -> Iterator[Fault]:
     for path, row in rows:
         try:
-            into.append(Placed(path, read(kind, prepared(row))))
+            into.append(Placed(path, read_entry(section, row)))
         except DocumentError as error:
             yield Fault(joined(path, error.path), error.code, error.message)
 

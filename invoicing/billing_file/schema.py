@@ -15,6 +15,10 @@ from contracts.shared_terms import SharedCommit, SharedCredit, SharedFunds
 from contracts.templates import TemplateDocument
 
 Text = Annotated[Any, Meta(extra_json_schema={"type": ["string", "number", "boolean"]})]
+# A name that may be written as a whole number: `id: 4711`.
+Name = Annotated[str, Meta(extra_json_schema={"anyOf": [{"type": "string"}, {"type": "integer"}]})]
+# A number written as text, as Decimal reads it: blanks around it and `_` between digits are no part of it.
+NUMBER = r"^\s*[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?\s*$"
 
 
 class Condition(Document, frozen=True, kw_only=True):
@@ -33,6 +37,10 @@ class Condition(Document, frozen=True, kw_only=True):
         rules = (self.in_, self.not_in, self.exists, self.gt, self.gte, self.lt, self.lte)
         if all(rule is None for rule in rules):
             raise ValueError("property: says nothing alone; add in, not_in, exists, gt, gte, lt or lte")
+        for name, values in (("in", self.in_), ("not_in", self.not_in)):
+            for place, value in enumerate(values or ()):
+                if not isinstance(value, str | int | Decimal):
+                    raise ValueError(f"{name}[{place}]: is a text, a number, true or false")
 
     def _check_number(self, name: str, value: Decimal) -> None:
         """A property may well be compared with a number below zero."""
@@ -174,9 +182,9 @@ class CustomerEntry(Document, frozen=True, kw_only=True):
 class EventEntry(Document, frozen=True, kw_only=True):
     """A usage event, as a client sends it. A bare date is midnight in the customer's time zone."""
 
-    id: str
-    customer: str
-    type: str
+    id: Name
+    customer: Name
+    type: Name
     time: str
     properties: dict[str, Any] = {}
     source: str = ""
@@ -295,10 +303,14 @@ def as_written(schema: Any) -> Any:
         return [as_written(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    rest = {key: as_written(value) for key, value in schema.items() if key not in ("type", "format")}
+    rest = {key: as_written(value) for key, value in schema.items() if key not in ("type", "format", "properties")}
+    if "properties" in schema:  # a field may be called type or format itself
+        rest["properties"] = {name: as_written(value) for name, value in schema["properties"].items()}
     match schema.get("format"):
         case "decimal":
-            return {"type": ["number", "string"], **rest}
+            return {"type": ["number", "string"], "pattern": NUMBER, **rest}
         case "date-time":
             return {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}], **rest}
+    if "anyOf" in schema:  # what a Name says beside the type of its field
+        return rest
     return {**{key: schema[key] for key in ("type", "format") if key in schema}, **rest}

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,17 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from catalog.documents import DocumentError
 from catalog.models import Product, RateCard
 from contracts.deal_format import Fault
 from contracts.models import Contract, Customer
 from invoicing.billing_file.applying import apply_entries
 from invoicing.billing_file.faults import FileError
-from invoicing.billing_file.parsing import parse
+from invoicing.billing_file.parsing import parse, read_entry
 from invoicing.billing_file.reading import read_one
 from meters.models import Meter
 from tests.fuzz.billing_file import findings
+from tests.fuzz.schema_agreement import disagreements, validator
 
 EXAMPLE: dict[str, Any] = read_one(Path(__file__).parents[1] / "scenarios" / "everything.yaml")
 PEOPLES_OWN = ("where", "usage_filter", "properties")
@@ -274,3 +277,25 @@ def test_two_contracts_do_not_take_the_same_usage(regions: list[str], taken: boo
 def test_nothing_wrong_ends_in_a_traceback() -> None:
     """One in a hundred and one of what `python -m tests.fuzz.billing_file` tries."""
     assert list(findings(step=101)) == []
+
+
+def test_the_schema_says_what_the_reader_says() -> None:
+    """One in ninety-seven of what `python -m tests.fuzz.schema_agreement` tries."""
+    assert list(disagreements(step=97)) == []
+
+
+@pytest.mark.parametrize("name", ["id", "customer", "type"])
+def test_names_of_events_may_be_whole_numbers(name: str) -> None:
+    event = {"id": "e1", "customer": "acme", "type": "call", "time": "2026-01-05T10:00:00Z", name: 4711}
+    assert validator("events").is_valid(event)
+    assert getattr(read_entry("events", event), name) == "4711"
+    for wrong in (True, Decimal("1.5"), None, ["a"]):
+        assert not validator("events").is_valid({**event, name: wrong})
+        with pytest.raises(DocumentError):
+            read_entry("events", {**event, name: wrong})
+
+
+def test_a_condition_compares_with_single_values() -> None:
+    meter = {"key": "a", "event_type": "call", "filters": [{"property": "p", "in": ["x", 1, True, ["y"]]}]}
+    with pytest.raises(DocumentError, match=r"filters\[0\].in\[3\]: is a text, a number, true or false"):
+        read_entry("meters", meter)
