@@ -154,7 +154,7 @@ def _shown(value: Any, zone: ZoneInfo) -> str:
 @admin.register(DealGuardrails)
 class DealGuardrailsAdmin(ModelAdmin[DealGuardrails]):
     list_display = ["__str__", "max_discount_percent", "max_discount_amount", "max_reduction_percent",
-                    "max_free_amount", "max_term_months", "max_net_days", "overwrites_need_approval"]  # fmt: skip
+                    "max_free_amount", "max_term_months", "max_net_days", "own_prices"]  # fmt: skip
     fieldsets = [
         (None, {"fields": ["currency"], "description": "A deal beyond any of these waits for a second person."}),
         ("Discounts and prices", {"fields": ["max_discount_percent", "max_discount_amount", "max_reduction_percent",
@@ -162,3 +162,7 @@ class DealGuardrailsAdmin(ModelAdmin[DealGuardrails]):
         ("Credits", {"fields": ["max_free_amount"]}),
         ("Terms", {"fields": ["max_term_months", "max_net_days"]}),
     ]  # fmt: skip
+
+    @admin.display(description="Own prices", ordering="overwrites_need_approval")
+    def own_prices(self, limits: DealGuardrails) -> str:
+        return "approved" if limits.overwrites_need_approval else "free"

@@ -50,7 +50,7 @@ class ChangeForm(AskingForm):
 
 
 class EndForm(ChangeForm):
-    day = _day("Ends on", "The first day that is no longer part of it, in the contract's time zone.")
+    day = _day("Ends before", "The first day that is no longer part of it, in the contract's time zone.")
 
     def hint(self) -> str:
         lasts = period_text(self.contract.starting_at, self.contract.ending_before, self.contract.zone)
@@ -74,8 +74,12 @@ class RenewForm(ChangeForm):
         max_length=200, help_text="Of the contract that goes on.", widget=UnfoldAdminTextInputWidget()
     )
     ending_before = _day(
-        "Ends on", "The first day that is no longer part of it. Empty: it lasts as long as before.", required=False
+        "Ends before", "The first day that is no longer part of it. Empty: it lasts as long as before.", required=False
     )
+
+    def __init__(self, data: Any, contract: Contract) -> None:
+        super().__init__(data, contract)
+        self.fields["key"].initial = f"{contract.key[:180]}-renewed"
 
     def hint(self) -> str:
         contract, end = self.contract, self.contract.ending_before
