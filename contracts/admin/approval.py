@@ -153,7 +153,7 @@ def _shown(value: Any, zone: ZoneInfo) -> str:
 
 @admin.register(DealGuardrails)
 class DealGuardrailsAdmin(ModelAdmin[DealGuardrails]):
-    list_display = ["__str__", "max_discount_percent", "max_discount_amount", "max_reduction_percent",
+    list_display = ["deals_in", "max_discount_percent", "max_discount_amount", "max_reduction_percent",
                     "max_free_amount", "max_term_months", "max_net_days", "own_prices"]  # fmt: skip
     fieldsets = [
         (None, {"fields": ["currency"], "description": "A deal beyond any of these waits for a second person."}),
@@ -162,6 +162,10 @@ class DealGuardrailsAdmin(ModelAdmin[DealGuardrails]):
         ("Credits", {"fields": ["max_free_amount"]}),
         ("Terms", {"fields": ["max_term_months", "max_net_days"]}),
     ]  # fmt: skip
+
+    @admin.display(description="Deals in", ordering="currency")
+    def deals_in(self, limits: DealGuardrails) -> str:
+        return limits.currency or "any other"
 
     @admin.display(description="Own prices", ordering="overwrites_need_approval")
     def own_prices(self, limits: DealGuardrails) -> str:

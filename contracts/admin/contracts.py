@@ -1,6 +1,6 @@
 """Contracts: their terms, their billing periods, the way to their live draft."""
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
@@ -30,6 +30,7 @@ STATES = {
     "not started": "warning",
     "awaiting approval": "danger",
 }
+WAITS = "waits"  # on a request: what it changed waits for a second person
 
 
 class BillingPeriodInline(ReadOnlyInline[BillingPeriod, Contract]):
@@ -85,7 +86,7 @@ class ContractAdmin(ContractDecisions, ModelAdmin[Contract]):
     change_form_template = "contracts/contract_form.html"
     conditional_fields = {"anchor_date": "typeof billing_anchor == 'undefined' || billing_anchor == 'date'"}
     inlines = [BillingPeriodInline]
-    actions_detail = ["live_draft", "copy", "approve", "reject"]
+    actions_detail: ClassVar[list[Any]] = ["live_draft", "copy", "approve", "reject"]
 
     def get_inlines(self, request: HttpRequest, obj: Contract | None) -> Any:
         return self.inlines if obj else []
@@ -133,8 +134,21 @@ class ContractAdmin(ContractDecisions, ModelAdmin[Contract]):
             obj.template = template_named(request.GET.get("template", ""))
         beyond = save_terms(obj, form.changed_data, cast("User", request.user))
         if beyond:
+            request.__dict__[WAITS] = change
             told = "; ".join(beyond_text(str(each)) for each in beyond)
             messages.warning(request, f"{obj} waits for a second person: {told}.")
+
+    def message_user(
+        self,
+        request: HttpRequest,
+        message: Any,
+        level: int | str = messages.INFO,
+        extra_tags: str = "",
+        fail_silently: bool = False,
+    ) -> None:
+        # A change that waits is not "changed successfully".
+        if not (request.__dict__.get(WAITS) and level == messages.SUCCESS):
+            super().message_user(request, message, level, extra_tags, fail_silently)
 
     @admin.display(description="Contract", ordering="name")
     def shown_name(self, contract: Contract) -> str:

@@ -86,7 +86,7 @@ class ContractTemplateAdmin(ModelAdmin[ContractTemplate]):
         )
         faults = [] if form.is_valid() else faults_by_path(DealError(form.document_faults), template_form())
         wrong = [
-            f"{form.fields[name].label if name in form.fields else 'The template'}: {text}"
+            f"{form[name].label if name in form.fields else 'The template'}: {text}"
             for name, texts in form.errors.items()
             for text in texts
             if not (name == "document" and faults)

@@ -125,7 +125,7 @@ class BilledContractAdmin(ContractAdmin):
             return JsonResponse(_answer(form.instance, [], []))
         faults = faults_by_path(DealError(getattr(form, "deal_faults", ())))
         wrong = [
-            f"{form.fields[name].label if name in form.fields else 'The contract'}: {text}"
+            f"{form[name].label if name in form.fields else 'The contract'}: {text}"
             for name, texts in form.errors.items()
             for text in texts
             if not (name == "deal" and faults)

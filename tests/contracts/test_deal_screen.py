@@ -426,3 +426,15 @@ def test_a_deal_beyond_the_guardrails_waits(sales: Client) -> None:
     assert sales.post(change_url(contract), form).status_code == 302
     contract.refresh_from_db()
     assert contract.status == Standing.ACTIVE
+
+
+@pytest.mark.django_db
+def test_a_change_that_waits_is_not_called_done(sales: Client) -> None:
+    DealGuardrails.objects.create(max_discount_percent=20)
+    contract = factories.ContractFactory.create()
+    form = new_contract(rate_card=contract.rate_card, timezone="UTC", deal='{"discounts": [{"percent": "30"}]}')
+    page = sales.post(change_url(contract), form, follow=True).content.decode()
+    assert "waits for a second person" in page
+    assert "was changed successfully" not in page
+    form = new_contract(rate_card=contract.rate_card, timezone="UTC", deal='{"discounts": [{"percent": "10"}]}')
+    assert "was changed successfully" in sales.post(change_url(contract), form, follow=True).content.decode()

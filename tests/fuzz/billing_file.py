@@ -70,6 +70,35 @@ def findings(start: int = 0, step: int = 1) -> Iterator[str]:
             yield f"{place} as {wrong!r}: {type(error).__name__}: {error}"
 
 
+def restless(start: int = 0, step: int = 1) -> Iterator[str]:
+    """Of every `step`th change that is taken: where a dry run shows another plan than what is done, and where what was
+    applied is changed by applying it again. Everything is taken back.
+    """
+    from django.db import transaction
+    from django.utils import timezone
+
+    from invoicing.billing_file.applying import apply_entries
+    from invoicing.billing_file.faults import FileError
+    from invoicing.billing_file.parsing import parse
+    from invoicing.billing_file.reading import read_one
+
+    document = read_one(EXAMPLE)
+    changes = [(place, wrong) for place in places(document) for wrong in (*WRONG, ADDED, LEFT_OUT)]
+    for place, wrong in changes[start::step]:
+        files = [("", changed(document, place, wrong))]
+        with transaction.atomic():
+            try:
+                planned = apply_entries(parse(files), timezone.now(), dry_run=True)
+                done = apply_entries(parse(files), timezone.now())
+                again = apply_entries(parse(files), timezone.now())
+            except FileError:
+                planned, done, again = [], [], []
+            transaction.set_rollback(True)
+        if planned != done:
+            yield f"{place} as {wrong!r}: planned {planned}, done {done}"
+        yield from (f"{place} as {wrong!r}: again {each}" for each in again if each.action != "unchanged")
+
+
 def main() -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_project.settings")
     import django

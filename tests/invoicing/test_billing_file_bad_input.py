@@ -21,7 +21,7 @@ from invoicing.billing_file.faults import FileError
 from invoicing.billing_file.parsing import parse, read_entry
 from invoicing.billing_file.reading import read_one
 from meters.models import Meter
-from tests.fuzz.billing_file import findings
+from tests.fuzz.billing_file import findings, restless
 from tests.fuzz.schema_agreement import disagreements, validator
 
 EXAMPLE: dict[str, Any] = read_one(Path(__file__).parents[1] / "scenarios" / "everything.yaml")
@@ -277,6 +277,12 @@ def test_two_contracts_do_not_take_the_same_usage(regions: list[str], taken: boo
 def test_nothing_wrong_ends_in_a_traceback() -> None:
     """One in a hundred and one of what `python -m tests.fuzz.billing_file` tries."""
     assert list(findings(step=101)) == []
+
+
+@pytest.mark.django_db
+def test_what_is_planned_is_done_and_stays() -> None:
+    """One in 997 of what `restless` can try."""
+    assert list(restless(step=997)) == []
 
 
 def test_the_schema_says_what_the_reader_says() -> None:
