@@ -16,12 +16,15 @@ from billing_project.fields import ExactField, key_field
 from billing_project.history import tracked
 from catalog.documents import Document, DocumentError, read, write
 from catalog.group_values import group_key, group_text, parse_group
+from catalog.money import minor_unit
 from catalog.price_format import PriceError, parse_price
 from catalog.prices import WrittenPrice, part_per_event
 from catalog.pricing import Conversion
 from catalog.ranges import TimestampRange
 from catalog.tax_models import TaxRate
 from meters.models import Meter
+
+FINEST = Decimal("0.001")  # what totals of invoices are kept in
 
 __all__ = ["PricingUnit", "Product", "Rate", "RateCard", "TaxRate", "TimestampRange", "currency_code", "span_text"]
 
@@ -31,6 +34,11 @@ def currency_code(value: str) -> None:
     if value not in moneyed.CURRENCIES:
         raise ValidationError(
             "%(value)s is not an ISO 4217 currency code, such as USD or EUR.", params={"value": value}
+        )
+    if minor_unit(value) < FINEST:
+        raise ValidationError(
+            "%(value)s is counted in parts finer than a thousandth, which invoices do not hold: take another.",
+            params={"value": value},
         )
 
 

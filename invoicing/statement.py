@@ -169,12 +169,12 @@ def _settled(kind: str, inputs: StatementInputs, charges: Sequence[Payable], unr
     adjusted = _adjusted(held, discounts, inputs)
     adjusted = _due_now(kind, adjusted)
     paid, draws = pay(adjusted, purse)
-    if kind != "scheduled":
-        for later in (_shares_of_spend, _conversions):
-            found, without_price = later(inputs, paid, draws)
-            more, too_large = _held(found)
-            more_paid, more_draws = pay(_due_now(kind, more), purse)
-            paid, draws, lost = paid + more_paid, draws + more_draws, lost + without_price + too_large
+    # Fees due at an instant may be in a pricing unit; shares of spend are of usage.
+    for later in (_conversions,) if kind == "scheduled" else (_shares_of_spend, _conversions):
+        found, without_price = later(inputs, paid, draws)
+        more, too_large = _held(found)
+        more_paid, more_draws = pay(_due_now(kind, more), purse)
+        paid, draws, lost = paid + more_paid, draws + more_draws, lost + without_price + too_large
     # Late usage is paid by what is left now, and counts toward no minimum of this period.
     corrections, more_draws = pay(_payable_corrections(inputs), purse)
     draws = draws + more_draws

@@ -138,8 +138,8 @@ def test_a_conversion_takes_no_binary_float() -> None:
     assert refused(product) == {"multiply_by": ["Give the number as text or a decimal, not as a binary float."]}
 
 
-@pytest.mark.parametrize("currency", ["XYZ", "usd", "", "US"])
-def test_a_card_has_a_currency_that_exists(currency: str) -> None:
+@pytest.mark.parametrize("currency", ["XYZ", "usd", "", "US", "CLF"])
+def test_a_card_has_a_currency_that_exists_and_can_be_kept(currency: str) -> None:
     assert "currency" in refused(RateCard(key="c", name="C", currency=currency))
 
 

@@ -8,7 +8,7 @@ from contracts.products import ProductTerms
 from contracts.units import UnitRate
 from invoicing.taxation import Tax
 from invoicing.totals import Earlier
-from tests.contracts.worked import D, bill, day, rate, table, unit
+from tests.contracts.worked import D, bill, day, inputs, rate, schedule, table, unit
 
 CALLS = {"calls": unit("2")}
 YEAR = {"starting_at": "2026-01-01", "ending_before": "2027-01-01"}
@@ -160,6 +160,22 @@ def test_a_balance_pays_for_usage_in_a_unit_while_it_is_open() -> None:
         "conversion credit 15.01-01.02 30.00 3.00 [top-up]",
         "draw credit 15.01-01.02 -3.00 [top-up]",
     ]
+
+
+def test_fees_in_advance_in_a_unit_are_converted_on_their_own_invoice() -> None:
+    deal: dict[str, Any] = {"subscriptions": [{"key": "s", "product": "seat", "quantity": "2"}]}
+    deal["credits"] = [credit("gift", "50", unit="credit"), credit("cash", "4")]
+    made = inputs([rate("seat", unit("100"), unit="credit")], deal, units={"credit": (UnitRate(D("0.10")),)})
+    ((_, statement),) = schedule(made, until=day(1))
+    assert table(statement) == [
+        "subscription seat 01.01-01.02 0.50 50 credit [gift]",
+        "subscription seat 01.01-01.02 1.50 150 credit",
+        "conversion credit 01.01-01.02 40.00 4.00 [cash]",
+        "conversion credit 01.01-01.02 110.00 11.00",
+        "draw seat 01.01-01.02 -50 credit [gift]",
+        "draw credit 01.01-01.02 -4.00 [cash]",
+    ]
+    assert statement.total == D("11.00")
 
 
 def test_a_minimum_counts_usage_in_a_unit_at_its_rate_past_a_commit_too() -> None:
