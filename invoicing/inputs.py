@@ -14,7 +14,7 @@ from catalog.prices import Price, looks_at_each_event
 from contracts.as_known import contracts_as_known
 from contracts.balances import Balance, BalanceId
 from contracts.catalog_terms import CardRates, terms_as_known, terms_of_cards, units_of
-from contracts.deal import Deal, Overwrite
+from contracts.deal import Deal, Overwrite, Scope
 from contracts.models import BillingPeriod, Contract
 from contracts.open_balances import OpenBalances
 from contracts.products import ProductTerms
@@ -197,15 +197,17 @@ class Agreement(Struct, frozen=True):
 
     def alike(self, period: Period, balances: Iterable[Balance]) -> "Alike":
         """What their statements of a period share. Balances cut a period too, whoever they are from."""
-        windows = [(each.starting_at, each.ending_before, id(each.scope)) for each in balances]
-        return self.known.setdefault((period, *windows), Alike())
+        windows = [(each.starting_at, each.ending_before, each.scope) for each in balances]
+        key = (period, *((start, end, id(scope)) for start, end, scope in windows))
+        return self.known.setdefault(key, Alike([scope for _, _, scope in windows]))
 
 
 class Alike(Struct, frozen=True):
     """Kept as it is worked out: what has to be measured (for what had accrued by an instant, or for all of the period),
-    and where prices hold.
+    and where prices hold. `scopes` are those it is known by: while they are kept, no other has their ids.
     """
 
+    scopes: list[Scope]
     measures: "dict[datetime | None, list[Measure]]" = field(default_factory=dict)
     spans: Spans = field(default_factory=dict)
 
