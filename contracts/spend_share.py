@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
 
-from catalog.money import ZERO, add
+from catalog.money import ZERO, add, divide
 from catalog.pricing import charges_without_usage
 from contracts.deal import Override
 from contracts.lines import Payable, Pricing
@@ -18,7 +18,7 @@ from contracts.products import ProductTerms
 from contracts.rating import Unrated, priced_line
 from contracts.scopes import covers
 from contracts.terms import Agreed, Rate, agreed_price, effective_rate, while_paid
-from contracts.units import UnitRate, in_currency
+from contracts.units import UnitRate, in_currency, rate_at
 from meters.periods import Period
 
 
@@ -34,6 +34,14 @@ class Spend:
         """What a charge comes to in the currency; nothing while its pricing unit has no rate."""
         line = payable.line
         return in_currency(payable.net, line.unit, line.period.starting_at, self.units)
+
+    def amount_in(self, payable: Payable, unit: str) -> Decimal:
+        """What a charge comes to in a pricing unit (empty: the currency); nothing while that unit has no rate."""
+        line = payable.line
+        if line.unit == unit or not unit:
+            return payable.net if line.unit == unit else self.amount(payable)
+        rate = rate_at(unit, line.period.starting_at, self.units)
+        return divide(self.amount(payable), rate) if rate else ZERO
 
     def converted(self, payable: Payable) -> Decimal:
         """What the charges behind a conversion came to, whatever it costs past a commit."""
@@ -87,7 +95,8 @@ def _shares(terms: _Terms, spend: Spend, currency: str) -> tuple[list[Payable], 
     ordered = sorted(of, key=lambda payable: payable.line.period)
     for (rate, agreed, _), run in groupby(ordered, key=lambda payable: terms.at(payable.line.period.starting_at)):
         counted = list(run)
-        spent = add(spend.amount(payable) for payable in counted)
+        # A tenth of 10.00 in credits of 0.10 is a tenth of 100 credits.
+        spent = add(spend.amount_in(payable, agreed.unit if agreed else "") for payable in counted)
         period = Period(
             min(payable.line.period.starting_at for payable in counted),
             max(payable.line.period.ending_before for payable in counted),

@@ -162,6 +162,21 @@ def test_a_balance_pays_for_usage_in_a_unit_while_it_is_open() -> None:
     ]
 
 
+def test_a_share_of_spend_in_a_unit_is_of_the_spend_in_that_unit() -> None:
+    support = ProductTerms("support", "support", kind="percent_of_spend", of=Scope(products=("calls", "own")))
+    rates = [rate("calls", unit("1"), unit="credit"), rate("own", unit("1"))]
+    rates += [rate("support", {"model": "percentage", "percent": "10"}, unit="credit")]
+    uses = [("calls", day(3), "100"), ("own", day(3), "40")]
+    statement = bill(rates, None, *uses, products=[support], units={"credit": (UnitRate(D("0.10")),)})
+    # 10.00 and 40.00 are 100 and 400 credits, a tenth of them 50 credits: 5.00.
+    assert table(statement) == [
+        "usage calls 01.01-01.02 100.00 100 credit",
+        "usage own 01.01-01.02 40.00 40.00",
+        "percent_of_spend support 01.01-01.02 500.00 50 credit",
+        "conversion credit 01.01-01.02 150.00 15.00",
+    ]
+
+
 def test_fees_in_advance_in_a_unit_are_converted_on_their_own_invoice() -> None:
     deal: dict[str, Any] = {"subscriptions": [{"key": "s", "product": "seat", "quantity": "2"}]}
     deal["credits"] = [credit("gift", "50", unit="credit"), credit("cash", "4")]
