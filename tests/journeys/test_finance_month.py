@@ -112,6 +112,7 @@ def test_from_the_queue_to_the_closed_month(
     finance.get_by_role("link", name="Invoices to review").click()
     finance.locator("#result_list tbody a").first.click()
     expect(finance).to_have_url(re.compile(f"{admin}/{instead.pk}/change/"))
+    finance.wait_for_load_state()  # keys are heard once the page is there
     finance.keyboard.press("a")
     expect(finance.get_by_text("is approved").first).to_be_visible()
     finance.once("dialog", lambda dialog: dialog.accept())

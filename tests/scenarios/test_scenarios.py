@@ -166,5 +166,5 @@ class TestEverySection:
         assert calls == ["2", "1"]
 
     def test_retries_count_once_and_the_future_has_not_happened(self, everything: dict[str, Any]) -> None:
-        assert everything["events"] == {"accepted": 4, "duplicates": 1, "conflicts": 0}
+        assert everything["events"] == {"accepted": 4, "duplicates": 1, "conflicts": 0, "rejected": 0}
         assert everything["unclaimed"] == [{"customer": "nobody", "events": 1}]
