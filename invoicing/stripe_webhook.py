@@ -23,7 +23,8 @@ from invoicing.payments import Received, record_payment, record_refund
 from invoicing.stripe_items import from_minor
 from invoicing.stripe_mirror import mirror_event
 from invoicing.stripe_pushing import seen
-from invoicing.stripe_sync import KEY, BadSignatureError, NotNowError, RefusedError, event_of, invoices_paid_with
+from invoicing.stripe_sync import BadSignatureError, NotNowError, RefusedError, event_of, invoices_paid_with
+from invoicing.stripe_words import KEY
 
 # Not for us, or about an invoice that is not ours: kept and left alone.
 NOT_OURS = "Nothing of ours."

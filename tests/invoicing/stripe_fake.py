@@ -485,6 +485,7 @@ def nested(pairs: list[tuple[str, str]]) -> Row:
 class Handler(BaseHTTPRequestHandler):
     fake: Fake
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # on a connection that is kept, the body would wait 40 ms behind the head
 
     def setup(self) -> None:
         super().setup()
