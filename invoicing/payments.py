@@ -11,6 +11,7 @@ from django.utils import timezone
 from billing_project.decimals import plain
 from billing_project.errors import ConflictError, RuleError
 from catalog.money import ZERO, add, negate, round_amount
+from catalog.price_text import amount_text
 from invoicing.journal import is_written_off, post_payment, post_reversal, post_write_off
 from invoicing.models import Invoice, Payment, Status
 from invoicing.models.outbox import EventType
@@ -61,7 +62,8 @@ def record_payment(invoice: int, received: Received, actor: "User | None") -> Pa
             recorded_by=actor,
         )
         post_payment(payment, written_off=row.status == Status.UNCOLLECTIBLE)
-        remember(row, "payment", actor, f"{plain(received.amount)} {received.reference}".strip())
+        money = amount_text(received.amount, str(row.total.currency))
+        remember(row, "payment", actor, f"{money} {received.reference}".strip())
         row.paid_amount = add([row.paid_amount, received.amount])
         settle(row)
     return payment
@@ -117,7 +119,8 @@ def record_refund(invoice: int, received: Received) -> Payment:
             source=received.source,
         )
         post_payment(back, written_off=is_written_off(row))
-        remember(row, "refund", None, f"{plain(received.amount)} {received.reference}".strip())
+        money = amount_text(received.amount, str(row.total.currency))
+        remember(row, "refund", None, f"{money} {received.reference}".strip())
         row.paid_amount = add([row.paid_amount, back.amount])
         settle(row)
     return back

@@ -11,12 +11,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.html import format_html
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 
 from billing_project.admin import ReadOnlyAdmin
 from catalog.price_text import amount_text
-from contracts.period_text import period_text
+from contracts.period_text import day_text, period_text
 from invoicing.admin import asking, pages, steps
 from invoicing.admin.bulk_page import bulk_page
 from invoicing.admin.document_pages import document_urls
@@ -78,6 +80,8 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
     def get_list_display(self, request: HttpRequest) -> Any:
         if _in_queue(request):
             return ["customer", "span", "shown_total", "before", "change", "trend", "flags"]
+        if request.GET.get("status__exact") == Status.ISSUED:
+            return ["customer", "number", "span", "shown_total", "still_open", "due", "state"]
         return super().get_list_display(request)
 
     def get_list_display_links(self, request: HttpRequest, list_display: Any) -> Any:
@@ -220,6 +224,20 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
     @admin.display(description="Total", ordering="total")
     def shown_total(self, invoice: Invoice) -> str:
         return amount_text(invoice.total.amount, str(invoice.total.currency))
+
+    @admin.display(description="Open")
+    def still_open(self, invoice: Invoice) -> str:
+        return amount_text(invoice.open_amount, str(invoice.total.currency))
+
+    @admin.display(description="Due", ordering="due_at")
+    def due(self, invoice: Invoice) -> str:
+        if invoice.due_at is None:
+            return ""
+        day = day_text(invoice.due_at, invoice.contract.zone)
+        late = (timezone.now() - invoice.due_at).days
+        if late < 1:
+            return day
+        return format_html('{} <span class="ch-late">{} day{} late</span>', day, late, "" if late == 1 else "s")
 
     @admin.display(description="Lines", ordering="line_count")
     def number_of_lines(self, invoice: Invoice) -> int:

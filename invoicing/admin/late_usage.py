@@ -112,7 +112,7 @@ class LateUsageAdmin(ReadOnlyAdmin[LateUsage]):
     def span(self, row: LateUsage) -> str:
         return period_text(row.starting_at, row.ending_before, row.invoice.contract.zone)
 
-    @admin.display(description="Quantity")
+    @admin.display(description="Metered")
     def shown_quantity(self, row: LateUsage) -> str:
         return f"{exact_text(row.quantity_before)} → {exact_text(row.quantity_after)}"
 

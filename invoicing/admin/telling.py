@@ -1,6 +1,6 @@
 """Alert rules and alerts, webhook endpoints, and what was delivered to whom."""
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
@@ -14,7 +14,9 @@ from unfold.decorators import display
 
 from billing_project.admin import ModelAdmin, ReadOnlyAdmin, button, plain
 from catalog.price_text import amount_text, exact_text
+from contracts.period_text import minute_text
 from invoicing.delivering import OLD_SECRET_LASTS, replay
+from invoicing.journal import books_zone
 from invoicing.models import Alert, AlertRule, Delivery, OutgoingEvent, WebhookEndpoint
 from invoicing.models.alerts import AlertKind
 from invoicing.models.outbox import EventType, new_secret
@@ -72,16 +74,23 @@ class StandingFilter(admin.SimpleListFilter):
 
 @admin.register(Alert)
 class AlertAdmin(ReadOnlyAdmin[Alert]):
-    list_display = ["reason", "rule", "of_contract", "triggered_at", "state"]
+    list_display = ["reason", "rule", "of_contract", "since", "state"]
     list_display_links = None
     list_filter = [StandingFilter, "rule"]
     list_select_related = ["rule", "contract__customer"]
     search_fields = ["reason", "contract__key", "contract__customer__name"]
 
+    class Media:
+        css: ClassVar[dict[str, list[str]]] = {"all": ["invoicing/invoice.css"]}
+
     @admin.display(description="Contract", ordering="contract__key")
     def of_contract(self, alert: Alert) -> str:
         url = reverse("admin:contracts_contract_change", args=[alert.contract_id])
         return format_html('<a class="text-link" href="{}">{}</a>', url, alert.contract)
+
+    @admin.display(description="Since", ordering="triggered_at")
+    def since(self, alert: Alert) -> SafeString:
+        return format_html('<span class="ch-nowrap">{}</span>', minute_text(alert.triggered_at, books_zone()))
 
     @display(description="State", label={"Standing": "warning", "Recovered": "success"})  # type: ignore[untyped-decorator]
     def state(self, alert: Alert) -> str:

@@ -148,6 +148,21 @@ class TestReceivables:
         (total,) = response.context["sums"]
         assert (total["currency"], total["total"]) == ("USD", 10)
 
+    def test_the_list_of_issued_says_what_is_open_and_how_late(
+        self, client: Client, finance: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        invoice = issued(finance)
+        payments.record_payment(invoice.pk, payments.Received(Decimal(2), timezone.now(), "hand:1"), finance)
+        client.force_login(finance)
+        page = client.get("/admin/invoicing/invoice/?status__exact=issued").content.decode()
+        assert "3.00 USD" in page
+        assert "late</span>" not in page
+        issued(finance, net_days=0)
+        in_two_days = timezone.now() + timedelta(days=2, hours=1)
+        monkeypatch.setattr("invoicing.admin.invoices.timezone.now", lambda: in_two_days)
+        page = client.get("/admin/invoicing/invoice/?status__exact=issued").content.decode()
+        assert "2 days late</span>" in page
+
     def test_as_csv_by_invoice(self, client: Client, finance: User) -> None:
         invoice = issued(finance)
         client.force_login(finance)

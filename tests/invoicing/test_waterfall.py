@@ -157,8 +157,25 @@ class TestThePage:
         assert sum(moved.revenue for moved in part.months) == 90
         page = response.content.decode()
         assert f"{reverse('admin:invoicing_month')}?month=2026-01" in page
-        assert "<svg" in page
-        assert "http" not in page.partition("<svg")[2].partition("</svg>")[0]
+        # Issued after the quarter: all of it was earned by then.
+        assert "Nothing was deferred in these months." in page
+        assert "<svg" not in page
+
+    def test_what_is_deferred_is_drawn(self, client: Client, finance: User) -> None:
+        window = {"amount": "8", "starting_at": "2026-01-01", "ending_before": "2099-01-01"}
+        commit = {"key": "y1", "access": [window], "invoices": [{"amount": "6", "at": "2026-01-01"}]}
+        (contract,) = sell(used=())
+        contract.deal = {"commits": [commit]}
+        contract.full_clean()
+        contract.save()
+        close_periods(day(2))
+        issue(approve(Invoice.objects.get(status="in_review").pk, finance).pk, finance)
+        client.force_login(finance)
+        page = self.ask(client).content.decode()
+        chart = page.partition("<svg")[2].partition("</svg>")[0]
+        assert chart.count("<rect") >= 2
+        assert "http" not in chart
+        assert "Nothing was deferred" not in page
 
     def test_as_csv(self, client: Client, finance: User, seats_in_advance: Invoice) -> None:
         client.force_login(finance)
