@@ -1,17 +1,16 @@
-"""Issued documents as electronic invoices of EN 16931 (UBL 2.1); what is missing is named with its remedy."""
+"""Issued documents as electronic invoices of EN 16931; what is missing is named with its remedy."""
 
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from billing_project.errors import RuleError
 from catalog.group_values import group_text
 from catalog.money import EXACT, ONE, ZERO, add, divide, minor_unit, multiply, negate, round_amount
+from invoicing.cii import cii
 from invoicing.credit_notes import taxes_of
-from invoicing.models import CreditNote, Invoice, InvoiceLine
-from invoicing.taxation import TaxTotal, read_taxes
-from invoicing.ubl import (
+from invoicing.edocument import (
     CREDIT_NOTE,
     INVOICE,
     OUTSIDE,
@@ -22,8 +21,12 @@ from invoicing.ubl import (
     TaxPart,
     is_vat_id,
     merged,
-    ubl,
 )
+from invoicing.factur_x import FILE_NAME, XMP
+from invoicing.models import CreditNote, Invoice, InvoiceLine
+from invoicing.pdf import Carried
+from invoicing.taxation import TaxTotal, read_taxes
+from invoicing.ubl import ubl
 
 TAKEN_OFF = ("draw", "discount")
 NO_LINES = ("tax", "already_invoiced", *TAKEN_OFF)
@@ -34,8 +37,22 @@ OWED_BY_BUYER = ("AE", "K")
 Taxes = Mapping[str, TaxTotal]
 
 
-def invoice_xml(invoice: Invoice) -> bytes:
-    """Raises RuleError that names what EN 16931 demands and the invoice lacks."""
+def xml_of(document: Invoice | CreditNote) -> bytes:
+    """As UBL. Raises RuleError that names what EN 16931 demands and the document lacks."""
+    return ubl(_said(document))
+
+
+def factur_x(document: Invoice | CreditNote) -> Carried:
+    """As CII, for its PDF to carry (Factur-X, ZUGFeRD). Raises RuleError like `xml_of`."""
+    said = _said(document)
+    return Carried(FILE_NAME, cii(said), datetime.combine(said.issued_on, time(), UTC), XMP)
+
+
+def _said(document: Invoice | CreditNote) -> EDocument:
+    return _of_invoice(document) if isinstance(document, Invoice) else _of_credit_note(document)
+
+
+def _of_invoice(invoice: Invoice) -> EDocument:
     rows = [row for row in invoice.lines.order_by("position") if not row.unit]
     earlier = [row for row in rows if row.kind == "already_invoiced"]
     totals = taxes_of(invoice)
@@ -46,7 +63,7 @@ def invoice_xml(invoice: Invoice) -> bytes:
     if not lines:
         raise RuleError("Nothing is charged on it: an electronic invoice needs a line.", path="lines")
     preceding = Invoice.objects.filter(number__in=[row.source for row in earlier]).order_by("number")
-    document = EDocument(
+    return EDocument(
         kind=INVOICE,
         number=invoice.number or "",
         issued_on=_day(invoice.issued_at, zone),
@@ -67,18 +84,16 @@ def invoice_xml(invoice: Invoice) -> bytes:
         iban=invoice.seller.get("iban", ""),
         bic=invoice.seller.get("bic", ""),
     )
-    return ubl(document)
 
 
-def credit_note_xml(note: CreditNote) -> bytes:
-    """Raises RuleError like `invoice_xml`."""
+def _of_credit_note(note: CreditNote) -> EDocument:
     invoice = note.invoice
     totals = read_taxes(note.taxes)
     taxes = _known(totals, invoice)
     rows = list(note.lines.select_related("line").order_by("line__position"))
     _check_rates([row.line for row in rows], taxes)
     zone = invoice.contract.zone
-    document = EDocument(
+    return EDocument(
         kind=CREDIT_NOTE,
         number=note.number or "",
         issued_on=_day(note.issued_at, zone),
@@ -97,7 +112,6 @@ def credit_note_xml(note: CreditNote) -> bytes:
         preceding=((invoice.number or "", _day(invoice.issued_at, zone)),),
         notes=(note.reason,),
     )
-    return ubl(document)
 
 
 def _day(instant: datetime | None, zone: ZoneInfo) -> date:

@@ -1,107 +1,34 @@
-"""Invoices and credit notes as XML of UBL 2.1 in the semantics of EN 16931. Pure.
+"""Invoices and credit notes as XML of UBL 2.1. Pure."""
 
-Amounts have two places. What EN 16931 demands is expected to be there: `einvoices` looks for it and names what is not.
-"""
-
-from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from xml.etree import ElementTree
 
 from billing_project.decimals import plain
-from catalog.money import ZERO, add, negate, subtract
+from invoicing.edocument import (
+    CREDIT_TRANSFER,
+    INTRA_COMMUNITY,
+    INVOICE,
+    ONE,
+    OUTSIDE,
+    SPECIFICATION,
+    TYPE_CODES,
+    WITH_REASON,
+    Allowance,
+    EDocument,
+    ELine,
+    PartyDetails,
+    is_vat_id,
+    printable,
+)
 
-SPECIFICATION = "urn:cen.eu:en16931:2017"
-INVOICE, CREDIT_NOTE = "Invoice", "CreditNote"
 ROOT = "urn:oasis:names:specification:ubl:schema:xsd:{kind}-2"
 SPACES = {
     "cac": "urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2",
     "cbc": "urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2",
 }
-TYPE_CODES = {INVOICE: "380", CREDIT_NOTE: "381"}  # of UNTDID 1001
-CREDIT_TRANSFER = "30"  # of UNTDID 4461
-ONE = "C62"  # a piece, in UN/ECE recommendation 20
-# With these nothing is charged, and the reason must be said.
-WITH_REASON = ("E", "AE", "K", "G", "O")
-OUTSIDE, INTRA_COMMUNITY = "O", "K"
 
 Element = ElementTree.Element
-
-
-@dataclass(frozen=True, slots=True)
-class PartyDetails:
-    """Seller or buyer; `country` is two letters of ISO 3166."""
-
-    name: str
-    address: tuple[str, ...]
-    country: str
-    tax_id: str = ""
-    registration: str = ""
-    email: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TaxPart:
-    """What is due by one category and percentage."""
-
-    category: str
-    percent: Decimal
-    base: Decimal
-    amount: Decimal
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ELine:
-    """A line: `price` is not below zero, quantity times price is the amount to the cent."""
-
-    position: int
-    name: str
-    description: str
-    quantity: Decimal
-    price: Decimal
-    amount: Decimal
-    category: str
-    percent: Decimal
-    first_day: date
-    last_day: date
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What is taken off as a whole, a discount or what a commit paid; below zero it is a charge."""
-
-    reason: str
-    amount: Decimal
-    category: str
-    percent: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class EDocument:
-    """An invoice or credit note. `prepaid` was billed before; `preceding` are the invoices it refers to."""
-
-    kind: str
-    number: str
-    issued_on: date
-    due_on: date | None
-    currency: str
-    first_day: date
-    last_day: date
-    contract: str
-    purchase_order: str
-    seller: PartyDetails
-    buyer: PartyDetails
-    terms: str
-    lines: tuple[ELine, ...]
-    allowances: tuple[Allowance, ...]
-    taxes: tuple[TaxPart, ...]
-    prepaid: Decimal = ZERO
-    preceding: tuple[tuple[str, date | None], ...] = ()
-    iban: str = ""
-    bic: str = ""
-    notes: tuple[str, ...] = ()
 
 
 def ubl(document: EDocument) -> bytes:
@@ -113,8 +40,10 @@ def ubl(document: EDocument) -> bytes:
     _references(root, document)
     _party(_add(root, "cac:AccountingSupplierParty"), document.seller, document)
     _party(_add(root, "cac:AccountingCustomerParty"), document.buyer, document)
-    if any(tax.category == INTRA_COMMUNITY for tax in document.taxes):
-        address = _add(_add(_add(root, "cac:Delivery"), "cac:DeliveryLocation"), "cac:Address")
+    delivery = _add(root, "cac:Delivery")
+    _add(delivery, "cbc:ActualDeliveryDate", document.last_day.isoformat())
+    if document.has(INTRA_COMMUNITY):
+        address = _add(_add(delivery, "cac:DeliveryLocation"), "cac:Address")
         _add(_add(address, "cac:Country"), "cbc:IdentificationCode", document.buyer.country)
     _payment(root, document)
     for allowance in document.allowances:
@@ -163,8 +92,7 @@ def _party(around: Element, party: PartyDetails, document: EDocument) -> None:
     if party.address[2:]:
         _add(_add(address, "cac:AddressLine"), "cbc:Line", ", ".join(party.address[2:]))
     _add(_add(address, "cac:Country"), "cbc:IdentificationCode", party.country)
-    outside = any(tax.category == OUTSIDE for tax in document.taxes)
-    if party.tax_id and not outside:  # an invoice that is outside the scope of tax may not name the ids
+    if party.tax_id and not document.has(OUTSIDE):  # an invoice that is outside the scope of tax may not name the ids
         scheme = _add(made, "cac:PartyTaxScheme")
         _add(scheme, "cbc:CompanyID", party.tax_id)
         _add(_add(scheme, "cac:TaxScheme"), "cbc:ID", "VAT" if is_vat_id(party.tax_id) else "TAX")
@@ -174,11 +102,6 @@ def _party(around: Element, party: PartyDetails, document: EDocument) -> None:
         _add(legal, "cbc:CompanyID", party.registration)
     if party.email:
         _add(_add(made, "cac:Contact"), "cbc:ElectronicMail", party.email)
-
-
-def is_vat_id(tax_id: str) -> bool:
-    """A VAT identifier begins with its country."""
-    return tax_id[:2].isascii() and tax_id[:2].isalpha() and tax_id[:2].isupper()
 
 
 def _payment(root: Element, document: EDocument) -> None:
@@ -203,7 +126,7 @@ def _allowance(root: Element, allowance: Allowance, currency: str) -> None:
 
 def _taxes(root: Element, document: EDocument) -> None:
     made = _add(root, "cac:TaxTotal")
-    _amount(made, "cbc:TaxAmount", add(tax.amount for tax in document.taxes), document.currency)
+    _amount(made, "cbc:TaxAmount", document.tax, document.currency)
     for tax in document.taxes:
         part = _add(made, "cac:TaxSubtotal")
         _amount(part, "cbc:TaxableAmount", tax.base, document.currency)
@@ -223,21 +146,16 @@ def _category(around: Element, name: str, category: str, percent: Decimal, reaso
 
 def _totals(root: Element, document: EDocument) -> None:
     currency = document.currency
-    lines = add(line.amount for line in document.lines)
-    allowed = add(each.amount for each in document.allowances if each.amount >= 0)
-    charged = add(negate(each.amount) for each in document.allowances if each.amount < 0)
-    before_tax = subtract(add([lines, charged]), allowed)
-    total = add([before_tax, *(tax.amount for tax in document.taxes)])
     made = _add(root, "cac:LegalMonetaryTotal")
-    _amount(made, "cbc:LineExtensionAmount", lines, currency)
-    _amount(made, "cbc:TaxExclusiveAmount", before_tax, currency)
-    _amount(made, "cbc:TaxInclusiveAmount", total, currency)
-    for name, amount in (("Allowance", allowed), ("Charge", charged)):
+    _amount(made, "cbc:LineExtensionAmount", document.of_lines, currency)
+    _amount(made, "cbc:TaxExclusiveAmount", document.before_tax, currency)
+    _amount(made, "cbc:TaxInclusiveAmount", document.total, currency)
+    for name, amount in (("Allowance", document.allowed), ("Charge", document.charged)):
         if amount:
             _amount(made, f"cbc:{name}TotalAmount", amount, currency)
     if document.prepaid:
         _amount(made, "cbc:PrepaidAmount", document.prepaid, currency)
-    _amount(made, "cbc:PayableAmount", subtract(total, document.prepaid), currency)
+    _amount(made, "cbc:PayableAmount", document.payable, currency)
 
 
 def _line(root: Element, line: ELine, document: EDocument) -> None:
@@ -268,26 +186,5 @@ def _amount(around: Element, name: str, amount: Decimal, currency: str) -> None:
 
 def _add(around: Element, name: str, text: str = "") -> Element:
     made = ElementTree.SubElement(around, name)
-    made.text = _clean(text) or None
+    made.text = printable(text) or None
     return made
-
-
-def _clean(text: str) -> str:
-    """XML has no place for control characters."""
-    return "".join(each for each in text if each in "\t\n" or each >= " ")
-
-
-def merged(parts: Iterable[TaxPart]) -> tuple[TaxPart, ...]:
-    """One part for each category and percentage, as EN 16931 wants them, whatever our rates are called."""
-    found: dict[tuple[str, Decimal], TaxPart] = {}
-    for part in parts:
-        place = part.category, part.percent
-        known = found.get(place)
-        if known is None:
-            found[place] = part
-        else:
-            reason = known.reason if part.reason in known.reason else f"{known.reason} {part.reason}".strip()
-            found[place] = TaxPart(
-                part.category, part.percent, add([known.base, part.base]), add([known.amount, part.amount]), reason
-            )
-    return tuple(found.values())

@@ -9,7 +9,7 @@ from django.urls import URLPattern, path
 
 from invoicing import documents
 from invoicing.admin import pages
-from invoicing.einvoices import credit_note_xml, invoice_xml
+from invoicing.einvoices import xml_of
 from invoicing.files import as_file, usage_file
 from invoicing.models import CreditNote, Invoice
 from invoicing.pdf import pdf_of
@@ -64,11 +64,11 @@ def _pdf(invoice: Invoice) -> HttpResponse:
 
 
 def _xml(invoice: Invoice) -> HttpResponse:
-    return as_file(invoice_xml(invoice), documents.file_name(invoice, "xml"))
+    return as_file(xml_of(invoice), documents.file_name(invoice, "xml"))
 
 
 def _note_xml(note: CreditNote) -> HttpResponse:
-    return as_file(credit_note_xml(note), documents.file_name(note, "xml"))
+    return as_file(xml_of(note), documents.file_name(note, "xml"))
 
 
 def _note_html(note: CreditNote) -> HttpResponse:

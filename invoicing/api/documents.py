@@ -13,12 +13,13 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from billing_project.api import MEDIA_TYPE
+from billing_project.errors import RuleError
 from invoicing import documents
 from invoicing.api.docs import REFUSALS
-from invoicing.einvoices import credit_note_xml, invoice_xml
+from invoicing.einvoices import factur_x, xml_of
 from invoicing.files import KINDS, as_file, usage_file
 from invoicing.models import FROZEN, CreditNote, Invoice
-from invoicing.pdf import pdf_of
+from invoicing.pdf import Carried, pdf_of
 from meters.api.serializers import RefusalSerializer
 
 NUMBER = OpenApiParameter(
@@ -38,13 +39,30 @@ class AsNamed(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
+CARRYING = OpenApiParameter(
+    "factur_x", OpenApiTypes.BOOL, OpenApiParameter.QUERY,
+    description="true: a PDF/A-3 that carries the electronic invoice of EN 16931 (Factur-X, ZUGFeRD).",
+)  # fmt: skip
+
+
 def _documented(operation: str, summary: str, kind: str, description: str) -> Any:
     answers: dict[Any, Any] = {(200, KINDS[kind]): OpenApiResponse(OpenApiTypes.BINARY, description=description)}
     for status in (401, 403, 404, 422):
         answers[status, MEDIA_TYPE] = OpenApiResponse(RefusalSerializer, description=REFUSALS[status])
     return extend_schema(
-        operation_id=operation, tags=["documents"], summary=summary, parameters=[NUMBER], responses=answers
+        operation_id=operation,
+        tags=["documents"],
+        summary=summary,
+        parameters=[NUMBER, CARRYING] if kind == "pdf" else [NUMBER],
+        responses=answers,
     )
+
+
+def _carried(request: Request, document: Invoice | CreditNote) -> Carried | None:
+    wanted = request.query_params.get("factur_x", "false").lower()
+    if wanted not in ("true", "false", "1", "0"):
+        raise RuleError("factur_x is true or false.", path="factur_x")
+    return factur_x(document) if wanted in ("true", "1") else None
 
 
 class FileView(APIView):
@@ -56,7 +74,7 @@ class InvoicePdfView(FileView):
     def get(self, request: Request, number: str) -> HttpResponse:
         invoice = invoice_of(number)
         page = documents.html(documents.shown_invoice(invoice), paged=True)
-        return as_file(pdf_of(page), documents.file_name(invoice, "pdf"))
+        return as_file(pdf_of(page, _carried(request, invoice)), documents.file_name(invoice, "pdf"))
 
 
 class InvoiceHtmlView(FileView):
@@ -79,7 +97,7 @@ class CreditNotePdfView(FileView):
     def get(self, request: Request, number: str) -> HttpResponse:
         note = credit_note_of(number)
         page = documents.html(documents.shown_credit_note(note), paged=True)
-        return as_file(pdf_of(page), documents.file_name(note, "pdf"))
+        return as_file(pdf_of(page, _carried(request, note)), documents.file_name(note, "pdf"))
 
 
 class InvoiceXmlView(FileView):
@@ -89,7 +107,7 @@ class InvoiceXmlView(FileView):
     )  # fmt: skip
     def get(self, request: Request, number: str) -> HttpResponse:
         invoice = invoice_of(number)
-        return as_file(invoice_xml(invoice), documents.file_name(invoice, "xml"))
+        return as_file(xml_of(invoice), documents.file_name(invoice, "xml"))
 
 
 class CreditNoteXmlView(FileView):
@@ -99,7 +117,7 @@ class CreditNoteXmlView(FileView):
     )  # fmt: skip
     def get(self, request: Request, number: str) -> HttpResponse:
         note = credit_note_of(number)
-        return as_file(credit_note_xml(note), documents.file_name(note, "xml"))
+        return as_file(xml_of(note), documents.file_name(note, "xml"))
 
 
 def invoice_of(number: str) -> Invoice:

@@ -1,16 +1,19 @@
 """Electronic invoices: valid by the official rules of EN 16931 in every case of tax; refusals name a field."""
 
+import io
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from typing import Any
 from xml.etree import ElementTree
 
+import facturx
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
+from pypdf import PdfReader
 from rest_framework.test import APIClient
 
 from billing_project.errors import RuleError
@@ -18,13 +21,15 @@ from billing_project.models import ApiKey
 from catalog.models import Product, Rate, TaxRate
 from contracts.models import Customer
 from invoicing.books import INVARIANTS
+from invoicing.cii import cii
 from invoicing.close import close_periods
 from invoicing.credit_notes import issue_credit_note, left_to_credit, request_credit_note
-from invoicing.einvoices import credit_note_xml, invoice_xml
+from invoicing.edocument import CREDIT_NOTE, INVOICE, EDocument, ELine, PartyDetails, TaxPart, merged
+from invoicing.einvoices import factur_x, xml_of
 from invoicing.lifecycle import approve, issue
 from invoicing.models import CreditNote, Invoice
 from invoicing.spend_thresholds import bill_thresholds
-from invoicing.ubl import CREDIT_NOTE, INVOICE, EDocument, ELine, PartyDetails, TaxPart, merged, ubl
+from invoicing.ubl import ubl
 from tests.factories import ContractFactory, CustomerFactory, RateCardFactory, RateFactory, day, send, user
 from tests.invoicing.en16931 import faults_of
 
@@ -133,8 +138,9 @@ def test_every_case_is_valid_as_invoice_and_as_credit_note(case: str, finance: U
     for rate in rates:
         vat(**rate)
     for invoice in issued(finance, deal, **buyer):
-        xml = invoice_xml(invoice)
-        assert faults_of(xml) == [], xml.decode()
+        xml = xml_of(invoice)
+        for each in (xml, factur_x(invoice).content):
+            assert faults_of(each) == [], each.decode()
         totals = "cac:LegalMonetaryTotal/cbc:"
         assert [D(each) for each in value(xml, f"{totals}PayableAmount")] == [invoice.total.amount]
         assert [D(each) for each in value(xml, "cac:TaxTotal/cbc:TaxAmount")] == [invoice.tax]
@@ -142,8 +148,9 @@ def test_every_case_is_valid_as_invoice_and_as_credit_note(case: str, finance: U
         assert bool(value(xml, "cac:AllowanceCharge/cbc:Amount")) == covered
     if not deal:
         note = everything_credited(invoice, finance)
-        xml = credit_note_xml(note)
-        assert faults_of(xml) == [], xml.decode()
+        xml = xml_of(note)
+        for each in (xml, factur_x(note).content):
+            assert faults_of(each) == [], each.decode()
         assert [D(each) for each in value(xml, "cac:LegalMonetaryTotal/cbc:PayableAmount")] == [invoice.total.amount]
         assert value(xml, "cac:BillingReference/cac:InvoiceDocumentReference/cbc:ID") == [invoice.number]
 
@@ -164,8 +171,8 @@ def test_what_a_threshold_invoice_billed_is_prepaid(finance: User) -> None:
     first = Invoice.objects.get(kind="threshold")
     final = issue(approve(Invoice.objects.get(kind="usage", status="in_review").pk, finance).pk, finance)
     for invoice in (first, final):
-        assert faults_of(invoice_xml(invoice)) == []
-    xml = invoice_xml(final)
+        assert faults_of(xml_of(invoice)) == faults_of(factur_x(invoice).content) == []
+    xml = xml_of(final)
     assert value(xml, "cac:LegalMonetaryTotal/cbc:PrepaidAmount") == ["142.8"]
     assert value(xml, "cac:BillingReference/cac:InvoiceDocumentReference/cbc:ID") == [first.number]
 
@@ -190,7 +197,7 @@ def test_what_is_missing_is_named(
     vat(19)
     (invoice,) = issued(finance, **buyer)
     with pytest.raises(RuleError) as caught:
-        invoice_xml(invoice)
+        xml_of(invoice)
     assert [problem.path for problem in caught.value.problems] == [field]
 
 
@@ -203,15 +210,41 @@ def test_where_they_are(finance: User, client: Client, tmp_path: Any) -> None:
     api = APIClient()
     api.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
     answer = api.get(f"/api/v1/invoices/{invoice.number}.xml")
-    assert (answer["Content-Type"], answer.content) == ("application/xml", invoice_xml(invoice))
-    assert api.get(f"/api/v1/credit_notes/{note.number}.xml").content == credit_note_xml(note)
+    assert (answer["Content-Type"], answer.content) == ("application/xml", xml_of(invoice))
+    assert api.get(f"/api/v1/credit_notes/{note.number}.xml").content == xml_of(note)
     client.force_login(finance)
     for name, about in (("document_xml", invoice), ("credit_note_xml", note)):
         assert client.get(reverse(f"admin:invoicing_{name}", args=[about.pk])).content.startswith(b"<?xml")
     call_command("write_documents", str(tmp_path), "--format", "xml")
-    assert (tmp_path / "INV-000001.xml").read_bytes() == invoice_xml(invoice)
+    assert (tmp_path / "INV-000001.xml").read_bytes() == xml_of(invoice)
     Customer.objects.update(country="")
-    assert invoice_xml(Invoice.objects.get(pk=invoice.pk)) == invoice_xml(invoice)
+    assert xml_of(Invoice.objects.get(pk=invoice.pk)) == xml_of(invoice)
+
+
+@pytest.mark.django_db
+def test_a_pdf_that_carries_the_invoice(finance: User, tmp_path: Any) -> None:
+    """The package factur-x, and any reader of PDF, find what we put there; the same state gives the same bytes."""
+    vat(19)
+    (invoice,) = issued(finance)
+    note = everything_credited(invoice, finance)
+    _, secret = ApiKey.issue("reader", ["read"])
+    api = APIClient()
+    api.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
+    for kind, about in (("invoices", invoice), ("credit_notes", note)):
+        answer = api.get(f"/api/v1/{kind}/{about.number}.pdf?factur_x=true")
+        assert answer["Content-Type"] == "application/pdf"
+        name, xml = facturx.get_facturx_xml_from_pdf(answer.content, check_xsd=True, check_schematron=False)
+        assert (name, xml) == ("factur-x.xml", factur_x(about).content)
+        assert answer.content == api.get(f"/api/v1/{kind}/{about.number}.pdf?factur_x=1").content
+        read = PdfReader(io.BytesIO(answer.content))
+        root: Any = read.trailer["/Root"]
+        described = root["/Metadata"].get_data().decode()
+        assert "<fx:ConformanceLevel>EN 16931</fx:ConformanceLevel>" in described
+        assert 'pdfaid:part="3"' in described
+        assert not PdfReader(io.BytesIO(api.get(f"/api/v1/{kind}/{about.number}.pdf").content)).attachments
+    assert api.get(f"/api/v1/invoices/{invoice.number}.pdf?factur_x=maybe").status_code == 422
+    call_command("write_documents", str(tmp_path), "--format", "factur-x")
+    assert PdfReader(tmp_path / "INV-000001.factur-x.pdf").attachments["factur-x.xml"] == [factur_x(invoice).content]
 
 
 @pytest.mark.django_db
@@ -237,7 +270,8 @@ def test_the_rules_do_find_faults() -> None:
         document = EDocument(
             kind, "1", today, None, "EUR", today, today, "c", "", party, party, "30 days", (line,), (), (wrong,)
         )
-        assert any("BR-CO-17" in fault for fault in faults_of(ubl(document)))
+        for xml in (ubl(document), cii(document)):
+            assert any("BR-CO-17" in fault for fault in faults_of(xml))
 
 
 def test_parts_of_one_percentage_are_vat() -> None:

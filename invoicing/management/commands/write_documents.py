@@ -11,10 +11,12 @@ from django.core.management.base import BaseCommand, CommandError
 from billing_project.errors import RuleError
 from billing_project.progress import progress
 from invoicing.documents import file_name, html, shown_credit_note, shown_invoice
-from invoicing.einvoices import credit_note_xml, invoice_xml
+from invoicing.einvoices import factur_x, xml_of
 from invoicing.models import FROZEN, CreditNote, Invoice
 from invoicing.pdf import pdf_of
 from invoicing.usage_detail import usage_detail
+
+ENDINGS = {"csv": "usage.csv", "factur-x": "factur-x.pdf"}
 
 
 def day_of(text: str) -> datetime:
@@ -26,13 +28,13 @@ def day_of(text: str) -> datetime:
 
 class Command(BaseCommand):
     help = (
-        "Write issued invoices and credit notes as PDF, HTML or electronic invoice (xml), or the usage behind invoices "
-        "as CSV, into a folder."
+        "Write issued invoices and credit notes as PDF, HTML, electronic invoice (xml) or a PDF that carries one "
+        "(factur-x), or the usage behind invoices as CSV, into a folder."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("folder", type=Path)
-        parser.add_argument("--format", choices=["pdf", "html", "xml", "csv"], default="pdf")
+        parser.add_argument("--format", choices=["pdf", "html", "xml", "factur-x", "csv"], default="pdf")
         parser.add_argument("--number", nargs="+", metavar="NUMBER", help="Only these documents.")
         parser.add_argument("--since", type=day_of, metavar="DAY", help="Only those issued on this day (UTC) or later.")
         parser.add_argument("--anew", action="store_true", help="Write files that are there already once more.")
@@ -47,7 +49,7 @@ class Command(BaseCommand):
         written = 0
         with progress("Writing", len(wanted), unit="documents", stream=self.stderr) as advance:
             for each in wanted:
-                path = folder / file_name(each, "usage.csv" if options["format"] == "csv" else options["format"])
+                path = folder / file_name(each, ENDINGS.get(options["format"], options["format"]))
                 if options["anew"] or not path.exists():
                     try:
                         _write(each, options["format"], path)
@@ -76,9 +78,12 @@ def _write(each: Invoice | CreditNote, kind: str, path: Path) -> None:
         with part.open("w", encoding="utf-8", newline="") as file:
             file.writelines(usage_detail(each))
     elif kind == "xml":
-        part.write_bytes(invoice_xml(each) if isinstance(each, Invoice) else credit_note_xml(each))
+        part.write_bytes(xml_of(each))
     else:
         shown = shown_invoice(each) if isinstance(each, Invoice) else shown_credit_note(each)
         page = html(shown, paged=True)
-        part.write_bytes(pdf_of(page) if kind == "pdf" else page.encode())
+        if kind == "html":
+            part.write_bytes(page.encode())
+        else:
+            part.write_bytes(pdf_of(page, factur_x(each) if kind == "factur-x" else None))
     part.replace(path)
