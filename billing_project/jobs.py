@@ -5,7 +5,7 @@ Every command may be repeated, killed and run on several machines at once, so cr
 
 import socket
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from io import StringIO
 
@@ -16,6 +16,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from billing_project.models import JobFailure, JobState
+from billing_project.notices import USAGE_COUNTED
 
 KEPT = timedelta(days=30)
 LONGEST_TEXT = 4000
@@ -25,19 +26,22 @@ PATIENCE = timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A command with its arguments. `cron` has five fields, and a sixth for seconds; empty: never."""
+    """A command with its arguments. `cron` has five fields, and a sixth for seconds; empty: never. `when` names the
+    word upon which it runs between its times.
+    """
 
     name: str
     title: str
     command: str
     arguments: tuple[str, ...] = ()
     cron: str = ""
+    when: str = ""
 
 
 JOBS = (
     Job("roll_up", "Count new events", "roll_up", ("--once",), "* * * * * */5"),
-    Job("thresholds", "Spend thresholds", "bill_thresholds", (), "* * * * * */5"),
-    Job("recharges", "Recharge balances", "recharge_balances", (), "* * * * * */5"),
+    Job("thresholds", "Spend thresholds", "bill_thresholds", (), "* * * * * */5", USAGE_COUNTED),
+    Job("recharges", "Recharge balances", "recharge_balances", (), "* * * * * */5", USAGE_COUNTED),
     Job("all_thresholds", "Spend thresholds, everyone", "bill_thresholds", ("--all",), "17 * * * *"),
     Job("all_recharges", "Recharge balances, everyone", "recharge_balances", ("--all",), "27 * * * *"),
     Job("alerts", "Alerts", "check_alerts", (), "* * * * * */10"),
@@ -59,10 +63,7 @@ class UnknownJobError(Exception):
 def jobs() -> dict[str, Job]:
     """All jobs by name, with the schedule of the settings."""
     given: dict[str, str] = settings.WORKER_SCHEDULE
-    return {
-        each.name: Job(each.name, each.title, each.command, each.arguments, given.get(each.name, each.cron))
-        for each in JOBS
-    }
+    return {each.name: replace(each, cron=given.get(each.name, each.cron)) for each in JOBS}
 
 
 def check_schedule(given: dict[str, str]) -> list[str]:

@@ -2,7 +2,8 @@
 
 The roller writes one row for each customer key it counted, with the number of its pass; the passes commit one after the
 other. Readers know each other not: each has a name and remembers the pass up to which it has seen to everything. It
-moves on when its work is done, so a reader that is killed sees the same customers again.
+moves on when its work is done, so a reader that is killed sees the same customers again. Word of a pass goes out
+when it commits.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -16,6 +17,7 @@ from django.db.models import F, Max, Min
 from django.utils import timezone
 
 from billing_project.locks import holding
+from billing_project.notices import USAGE_COUNTED, tell
 from meters.models import Subject, Touched, TouchFailure, TouchReader
 
 MOST = 1000
@@ -43,6 +45,7 @@ def note(subjects: Collection[int]) -> None:
     """For the roller, in the transaction that counts the events."""
     if subjects:
         _execute(NOTE, [sorted(subjects)])
+        tell(USAGE_COUNTED)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ FOUNDATION = {
     "idempotency",
     "locks",
     "models",
+    "notices",
     "prepared",
     "progress",
     "roles",

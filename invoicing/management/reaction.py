@@ -9,11 +9,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
 
+from billing_project.notices import USAGE_COUNTED, hearing
 from invoicing.reacting import Verb, look_at_all, react
 
 
 class ReactionCommand(BaseCommand, ABC):
-    """Once, or every few seconds until it is stopped; for touched customers, or for everyone."""
+    """Once, or whenever usage was counted until it is stopped; for touched customers, or for everyone."""
 
     reader: str
     only: Q
@@ -25,7 +26,10 @@ class ReactionCommand(BaseCommand, ABC):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--all", action="store_true", help="Look at every contract, not only at changed usage.")
         parser.add_argument(
-            "--every", type=float, metavar="S", help="Look again every S seconds until it is stopped [once]."
+            "--every",
+            type=float,
+            metavar="S",
+            help="Look again whenever usage was counted, and every S seconds, until it is stopped [once].",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -41,6 +45,7 @@ class ReactionCommand(BaseCommand, ABC):
         stop = threading.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: stop.set())
-        while not stop.is_set():
-            react(self.reader, self.verb(), self.only)
-            stop.wait(every)
+        with hearing(USAGE_COUNTED) as wait:
+            while not stop.is_set():
+                react(self.reader, self.verb(), self.only)
+                wait(every, stop)

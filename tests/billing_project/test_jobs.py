@@ -1,5 +1,6 @@
 """The jobs of the worker: each is a command, its runs are written down, a killed one is taken up again."""
 
+import json
 import os
 import signal
 import socket
@@ -24,6 +25,7 @@ from pytest_django import Settings
 
 from billing_project.jobs import JOBS, PATIENCE, check_schedule, jobs, run_job, standings
 from billing_project.models import JobFailure, JobState
+from billing_project.notices import USAGE_COUNTED, tell
 from billing_project.tasks import ask
 from tests.factories import user
 from tests.processes import environment
@@ -151,7 +153,10 @@ def programs() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
         each.communicate()
 
 
-ONLY_CLOSE = '{"roll_up": "", "thresholds": "", "recharges": "", "stripe": "", "imports": "", "close": "* * * * * */2"}'
+# And thresholds, but not by the clock.
+ONLY_CLOSE = json.dumps(
+    {"roll_up": "", "recharges": "", "stripe": "", "imports": "", "close": "* * * * * */2", "thresholds": "0 0 29 2 *"}
+)
 
 
 @pytest.mark.usefixtures("real_commits")
@@ -170,6 +175,10 @@ def test_a_killed_workers_job_is_taken_up_by_another(programs: Callable[..., "su
         until(JobState.objects.filter(name="forget_answers", succeeded_at__isnull=False).exists)
         until(JobState.objects.filter(name="close", runs__gte=2).exists)
         until(lambda: not ProcrastinateJob.objects.filter(task_name="jobs.forget_answers").exists())
+        assert not JobState.objects.filter(name="thresholds").exists()
+        tell(USAGE_COUNTED)
+        until(JobState.objects.filter(name="thresholds", succeeded_at__isnull=False).exists)
+        assert not JobState.objects.filter(name="recharges").exists()  # that one is switched off
         os.kill(worker.pid, signal.SIGTERM)
         assert worker.wait(PATIENT_SECONDS) == 0
     finally:

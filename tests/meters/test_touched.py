@@ -1,11 +1,13 @@
 """Which customers the roller touched, and that no reader misses one."""
 
 import threading
+import time
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
+from billing_project.notices import USAGE_COUNTED, hearing
 from meters import dictionary
 from meters.models import TouchFailure, TouchReader
 from meters.touched import failures, note, oldest_unread, reading
@@ -107,3 +109,29 @@ def test_two_processes_do_not_read_under_one_name_at_once() -> None:
         thread.join()
     assert other == [True]
     assert TouchReader.objects.get(name="one").number > 0
+
+
+@pytest.mark.usefixtures("real_commits")
+@pytest.mark.django_db(transaction=True)
+def test_who_waits_hears_of_a_pass() -> None:
+    stop = threading.Event()
+
+    def counts() -> None:
+        count("a")
+        connection.close()
+
+    with hearing(USAGE_COUNTED) as wait:
+        for _ in range(2):
+            teller = threading.Timer(0.1, counts)
+            start = time.monotonic()
+            teller.start()
+            wait(60, stop)
+            teller.join()
+            assert time.monotonic() - start < 30
+        count("b")  # while nobody waits
+        wait(60, stop)
+        assert time.monotonic() - start < 30
+        wait(0.05, stop)
+        stop.set()
+        wait(60, stop)
+    assert time.monotonic() - start < 30

@@ -1,16 +1,21 @@
 """`manage.py work`: run the jobs of the schedule until it is stopped."""
 
 import asyncio
+import logging
 from argparse import ArgumentParser
+from contextlib import suppress
 from typing import Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
+from procrastinate import App, exceptions
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.django_connector import DjangoConnector
 
 from billing_project.jobs import UnknownJobError, jobs, run_job
 
+log = logging.getLogger(__name__)
 GRACE_SECONDS = 20
+LISTEN_AGAIN_SECONDS = 5
 
 
 class Command(BaseCommand):
@@ -52,6 +57,26 @@ async def work(at_once: int) -> None:
     connector = cast("DjangoConnector", app.connector).get_worker_connector()
     with app.replace_connector(connector) as running:
         async with running.open_async():
+            ear = asyncio.create_task(_listen(running))
             await running.run_worker_async(
                 concurrency=at_once, delete_jobs="always", shutdown_graceful_timeout=GRACE_SECONDS
             )
+            ear.cancel()
+
+
+async def _listen(running: App) -> None:
+    """Ask for jobs upon the word they wait for. Without it they run at their times all the same."""
+    channels = {each.when for each in jobs().values() if each.when and each.cron}
+
+    async def heard(*, channel: str, payload: str) -> None:
+        for job in jobs().values():
+            if job.when == channel and job.cron:
+                with suppress(exceptions.AlreadyEnqueued):
+                    await running.tasks[f"jobs.{job.name}"].defer_async(timestamp=0)
+
+    while channels:
+        try:
+            await running.connector.listen_notify(heard, channels)
+        except exceptions.ConnectorException:
+            log.warning("Nothing is heard of the database: it is tried again.", exc_info=True)
+            await asyncio.sleep(LISTEN_AGAIN_SECONDS)
