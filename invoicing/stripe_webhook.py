@@ -29,7 +29,11 @@ from invoicing.stripe_words import KEY
 # Not for us, or about an invoice that is not ours: kept and left alone.
 NOT_OURS = "Nothing of ours."
 PAYMENTS = {"invoice.paid", "invoice.payment_succeeded", "invoice_payment.paid"}
+REFUNDED, WITHDRAWN, REINSTATED = "charge.refunded", "charge.dispute.funds_withdrawn", "charge.dispute.funds_reinstated"
+# What may come before that which it takes back or gives again.
+LATER = (REFUNDED, WITHDRAWN, REINSTATED)
 TOOK = "Stripe took "
+DISPUTE = "Dispute "
 TOLD_BY_US = (StripePush.Step.PAID, StripePush.Step.PAYMENT)
 ENDED_THERE = {"invoice.voided": "void", "invoice.marked_uncollectible": "uncollectible"}
 
@@ -69,9 +73,8 @@ def apply_event(event: int, *, ask_stripe: bool = False) -> bool:
             return False
         row.outcome, row.applied_at = outcome[:300], timezone.now()
         row.save(update_fields=["outcome", "applied_at"])
-    if row.type in PAYMENTS:
-        # A refund may have come before the payment it is of.
-        for late in StripeEvent.objects.filter(applied_at=None, type="charge.refunded").values_list("pk", flat=True):
+    if row.type in PAYMENTS or row.type == WITHDRAWN:
+        for late in StripeEvent.objects.filter(applied_at=None, type__in=LATER).values_list("pk", flat=True):
             apply_event(late)
     return True
 
@@ -97,8 +100,10 @@ def _applied(event: StripeEvent, told: dict[str, Any], ask_stripe: bool) -> str 
     if event.type == "invoice_payment.paid":
         push = _push_of(str(told["invoice"]), "")
         return _payment_told(event, told, push) if push else NOT_OURS
-    if event.type == "charge.refunded":
+    if event.type == REFUNDED:
         return _refunded(event, told, ask_stripe)
+    if event.type in (WITHDRAWN, REINSTATED):
+        return _disputed(event, told, ask_stripe)
     return NOT_OURS
 
 
@@ -120,8 +125,10 @@ def _invoice_told(event: StripeEvent, told: dict[str, Any], push: StripePush) ->
         received = _record_new(push.invoice, told, paid, event.created)
         outcome = f"{push.invoice}: {received}" if received else outcome
         warning = received if received.startswith(TOOK) else warning
-    if warning == "" and row.warning.startswith(TOOK):
-        warning = None  # money is with Stripe that no invoice here is for: an event of another time ends nothing
+    if warning == "" and row.warning.startswith((TOOK, DISPUTE)):
+        warning = (
+            None  # money is with Stripe or a bank that no invoice here says: an event of another time ends nothing
+        )
     if warning is not None:
         StripePush.objects.filter(pk=row.pk).update(warning=warning)
     return outcome
@@ -201,11 +208,45 @@ def _refunded(event: StripeEvent, charge: dict[str, Any], ask_stripe: bool) -> s
     try:
         record_refund(row.pk, Received(new, event.created, source, Payment.Method.STRIPE, charge["id"]))
     except RuleError as error:
-        if Payment.objects.filter(invoice=row, source__startswith="stripe:", amount__gt=0).exists() or ask_stripe:
+        if _took_something(row) or ask_stripe:
             StripePush.objects.filter(pk=push.pk).update(warning=f"Stripe paid back {plain(new)}: {error.message}")
             return error.message
         return None  # the payment itself is still to come
     return f"{row}: {plain(new)} {currency} went back."
+
+
+def _disputed(event: StripeEvent, dispute: dict[str, Any], ask_stripe: bool) -> str | None:
+    """A customer's bank took a payment back; or gave it again, as the dispute was won. The entries are named apart from
+    payments and refunds, which are running totals of their own.
+    """
+    push = _paid_with(event.subject, ask_stripe)
+    if push is None:
+        return NOT_OURS if ask_stripe else None
+    invoice = push.invoice
+    amount = from_minor(int(dispute["amount"]), str(invoice.total.currency))
+    sources = {kind: f"stripe-dispute:{dispute['id']}:{kind}" for kind in (WITHDRAWN, REINSTATED)}
+    received = Received(amount, event.created, sources[event.type], Payment.Method.STRIPE, dispute["id"])
+    shown = f"{plain(amount)} {invoice.total.currency} of {invoice}"
+    if event.type == REINSTATED and not Payment.objects.filter(source=sources[WITHDRAWN]).exists():
+        return None  # it is still to be taken
+    try:
+        if event.type == WITHDRAWN:
+            record_refund(invoice.pk, received)
+        else:
+            record_payment(invoice.pk, received, None)
+    except RuleError as error:
+        if event.type == WITHDRAWN and not ask_stripe and not _took_something(invoice):
+            return None  # the payment itself is still to come
+        StripePush.objects.filter(pk=push.pk).update(warning=f"{DISPUTE}{dispute['id']} over {shown}: {error.message}")
+        return error.message
+    outcome = f"{DISPUTE}{dispute['id']}: the customer's bank took {shown} back."
+    warning = outcome if event.type == WITHDRAWN else ""
+    StripePush.objects.filter(pk=push.pk).update(warning=warning)
+    return outcome if warning else f"{DISPUTE}{dispute['id']} is won: {shown} came again."
+
+
+def _took_something(invoice: Invoice) -> bool:
+    return Payment.objects.filter(invoice=invoice, source__startswith="stripe:", amount__gt=0).exists()
 
 
 def _paid_with(payment: str, ask_stripe: bool) -> StripePush | None:

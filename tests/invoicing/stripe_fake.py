@@ -78,16 +78,33 @@ class Fake:
         return payment
 
     def refund(self, payment: str, amount: int) -> None:
-        charge = next((row for row in self.of("charge") if row["payment_intent"] == payment), None)
-        charge = charge or self._charge(payment)
+        charge = self._charge(payment)
         charge["amount_refunded"] += amount
         self._tell("charge.refunded", charge)
 
     def _charge(self, payment: str) -> Row:
+        known = next((row for row in self.of("charge") if row["payment_intent"] == payment), None)
+        if known is not None:
+            return known
         part = next(row for row in self.of("invoice_payment") if row["payment"].get("payment_intent") == payment)
         paid = self.objects[part["invoice"]]
         told = {"amount": part["amount_paid"], "currency": paid["currency"], "customer": paid["customer"]}
         return self._keep("ch", "charge", payment_intent=payment, amount_refunded=0, status="succeeded", **told)
+
+    def dispute(self, payment: str, amount: int) -> str:
+        """The customer's bank takes a payment back; returns the dispute."""
+        charge = self._charge(payment)
+        fields = {"charge": charge["id"], "payment_intent": payment, "amount": amount, "status": "needs_response"}
+        row = self._keep("du", "dispute", **fields)
+        self._tell("charge.dispute.created", row)
+        self._tell("charge.dispute.funds_withdrawn", row)
+        return str(row["id"])
+
+    def win(self, dispute: str) -> None:
+        """The bank gives it again."""
+        self.objects[dispute]["status"] = "won"
+        self._tell("charge.dispute.funds_reinstated", self.objects[dispute])
+        self._tell("charge.dispute.closed", self.objects[dispute])
 
     def fail_payment(self, invoice: str) -> None:
         self.objects[invoice]["attempt_count"] += 1
