@@ -13,7 +13,7 @@ from billing_project.decimals import plain
 from billing_project.errors import ConflictError, RuleError
 from catalog.money import ZERO, add, divide, multiply, round_amount, subtract
 from invoicing.journal import post_credit_note
-from invoicing.models import CreditNote, CreditNoteLine, Invoice, InvoiceLine, Status
+from invoicing.models import FROZEN, CreditNote, CreditNoteLine, Invoice, InvoiceLine, Status
 from invoicing.models.outbox import EventType
 from invoicing.numbering import next_number
 from invoicing.outbox import announce, told_of
@@ -105,10 +105,12 @@ def reject_credit_note(note: int, actor: "User", reason: str) -> CreditNote:
     """Say no to a credit note that was asked for."""
     require(actor, "invoicing.credit_invoice")
     with transaction.atomic():
+        # The invoice first, as at issue.
+        row = locked(CreditNote.objects.values_list("invoice", flat=True).get(pk=note), FROZEN)
         asked = _locked_note(note)
         asked.status = CreditNote.Status.REJECTED
         asked.save(update_fields=["status"])
-        remember(asked.invoice, "credit note rejected", actor, reason)
+        remember(row, "credit note rejected", actor, reason)
     return asked
 
 
