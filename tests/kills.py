@@ -1,7 +1,8 @@
-"""Close, issue, push and Stripe's events, killed at random points and resumed: `python -m tests.kills [--kills 200]`.
+"""Every work of a machine, killed at random points and resumed: `python -m tests.kills [--kills 500]`.
 
 In a scratch database. Work runs in a forked process that kills itself (SIGKILL) before or after a statement, a commit
-or a call to Stripe. Afterwards it is done again to the end, and books and Stripe must be as if nothing had happened.
+or a call to Stripe. Afterwards it is done again to the end, and books, Stripe, receivers and exported files must be as
+if nothing had happened.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from tests.processes import connected_settings
@@ -85,16 +88,26 @@ def survived(
     kills: int, seed: int, say: Callable[[str], None] = lambda text: None
 ) -> Iterator[tuple[list[str], Counter[str]]]:
     """After so many kills: what is wrong, and how often each work was killed."""
+    from django.test import override_settings
+
     from billing_project.scratch import scratch_database
     from meters import dictionary, partitions
+    from tests.invoicing.receiver import Receiver
     from tests.invoicing.stripe_fake import running
     from tests.year.surviving import House
 
-    with scratch_database(), running() as fake, connected_settings(fake.url):
+    receiver = Receiver()
+    with (
+        scratch_database(),
+        running() as fake,
+        connected_settings(fake.url),
+        override_settings(WEBHOOKS_MAY_REACH_PRIVATE_NETWORKS=True),
+        TemporaryDirectory() as folder,
+    ):
         dictionary.forget()
         partitions.forget()
         try:
-            house = House(fake, seed)
+            house = House(fake, receiver, Path(folder), seed)
             while house.killed.total() < kills:
                 house.month()
                 say(f"month {house.months}: {dict(house.killed)}")
@@ -102,11 +115,12 @@ def survived(
         finally:
             dictionary.forget()
             partitions.forget()
+            receiver.end()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")

@@ -10,6 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
+from tempfile import TemporaryDirectory
+
+from django.core.management import call_command
 
 from tests.processes import connected_settings
 
@@ -22,9 +26,10 @@ def lived(
     from billing_project.scratch import scratch_database
     from meters import dictionary, partitions
     from tests.invoicing.stripe_fake import running
-    from tests.year.acting import START, Year
+    from tests.year.acting import START, WHOLE, Year
     from tests.year.agreeing import wrong
     from tests.year.clock import moved_clock
+    from tests.year.terms import KINDS
 
     with scratch_database(), running() as fake, connected_settings(fake.url):
         dictionary.forget()
@@ -33,10 +38,25 @@ def lived(
             with moved_clock(START) as clock:
                 year = Year(clock, fake, customers, months, seed)
                 year.run(say=print if talkative else lambda text: None)
-                yield list(wrong(fake)), year.happened
+                faults = [*wrong(fake), *after_archiving(months)]
+                if months >= 12 and customers >= len(KINDS):
+                    faults += [f"in a whole year there were no {name}" for name in WHOLE if not year.happened[name]]
+                yield faults, year.happened
         finally:
             dictionary.forget()
             partitions.forget()
+
+
+def after_archiving(months: int) -> list[str]:
+    """What is wrong with the books when the raw events of the first half lie in files."""
+    from tests.year.acting import month_start
+    from tests.year.agreeing import books
+
+    with TemporaryDirectory() as folder:
+        before = f"{month_start(months // 2 + 1):%Y-%m-%d}"
+        for options in ({"to": folder}, {"drop": True}):
+            call_command("archive_events", before=before, stdout=StringIO(), stderr=StringIO(), **options)
+        return [f"after archiving: {fault}" for fault in books()]
 
 
 def main() -> int:

@@ -11,16 +11,15 @@ from io import StringIO
 from random import Random
 from typing import Any
 
-from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 
 from billing_project.errors import ConflictError, RuleError
 from billing_project.models import ApiKey
 from catalog.money import round_amount
-from contracts.amendments import amend, change_quantity, end_early, grant_credit
-from contracts.models import Contract
-from contracts.sign_up import renew
+from contracts.claiming import assign
+from contracts.models import Contract, ContractTemplate, Customer
+from contracts.sign_up import sign_up
 from invoicing.accounting import close_month
 from invoicing.billing_file.applying import apply_entries
 from invoicing.billing_file.parsing import parse
@@ -29,8 +28,21 @@ from invoicing.credit_notes import issue_credit_note, left_to_credit, reject_cre
 from invoicing.deciding_late import decide
 from invoicing.lifecycle import approve, issue, reject, release, return_to_review
 from invoicing.lines_by_hand import Written, add_line
-from invoicing.models import AutoApproval, Invoice, LateUsage, Payment, Status, StripeCustomer, StripePush
+from invoicing.models import (
+    AlertRule,
+    AutoApproval,
+    Invoice,
+    LateUsage,
+    Payment,
+    Status,
+    StripeCustomer,
+    StripePush,
+)
+from invoicing.models.alerts import AlertKind
 from invoicing.payments import Received, record_payment, reverse_payment, write_off
+from invoicing.reacting import react
+from invoicing.recharges import HAVING_ONE as RECHARGED
+from invoicing.recharges import recharge_and_release
 from invoicing.spend_thresholds import bill_thresholds
 from invoicing.stripe_pushing import retry
 from invoicing.voiding import void
@@ -38,8 +50,9 @@ from meters.backlog import uncounted_events
 from meters.rollup import roll_up
 from tests.factories import user
 from tests.invoicing.stripe_fake import Fake
+from tests.year.agreements import AGREED
 from tests.year.clock import Clock
-from tests.year.terms import KINDS, billing_file, senders
+from tests.year.terms import KINDS, billing_file, key_of, lost, senders
 
 START = datetime(2025, 12, 20, tzinfo=UTC)
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -73,12 +86,15 @@ class Year:
         self.held: list[tuple[datetime, dict[str, Any]]] = []
         self.paid_with: dict[str, list[str]] = {}
         self.refunded: Counter[str] = Counter()
+        self.disputes: dict[str, tuple[str, int]] = {}
         self.number = 0
         self.clerk, self.approver, self.issuer = (user("Finance", name) for name in ("clerk", "approver", "issuer"))
         _, secret = ApiKey.issue("product", ["ingest"])
         self.client = Client(headers={"Authorization": f"Bearer {secret}"})
         self.fake.now = lambda: self.clock.now().timestamp()
         AutoApproval.objects.create(currency="USD", largest_total=Decimal(3))
+        AlertRule.objects.create(name="spend", kind=AlertKind.SPEND, limit=Decimal(30), currency="USD")
+        AlertRule.objects.create(name="commit", kind=AlertKind.COMMIT, limit=Decimal(80))
         apply_entries(parse([("", billing_file(self.customers))]), self.clock.now())
         for number, customer in enumerate(
             Contract.objects.values_list("customer", flat=True).distinct().order_by("pk")
@@ -121,6 +137,9 @@ class Year:
         while roll_up().more or uncounted_events():
             time.sleep(0.05)  # a transaction somewhere on this server is older than the last events
         self.happened["threshold invoices"] += bill_thresholds(self.clock.now())
+        self.happened["recharges"] += react("recharges", recharge_and_release, RECHARGED).done
+        call_command("check_alerts", stdout=StringIO())
+        call_command("send_reminders", stdout=StringIO())
         summary = close_periods(self.clock.now())
         assert not summary.not_searched, summary.not_searched
         self.late()
@@ -191,24 +210,33 @@ class Year:
 
     def agreements(self, month: int, day: int) -> None:
         for number in range(self.customers):
-            act = AGREED.get((KINDS[number % len(KINDS)].name, month, day))
-            contract = (
-                Contract.objects.filter(customer__key=senders(number)[0], shadow=False).order_by("starting_at").last()
-            )
+            kind, key = KINDS[number % len(KINDS)], key_of(number)
+            if kind.signs and (month, day) == (3, 4):
+                template, customer = ContractTemplate.objects.get(key="starter"), Customer.objects.get(key=key)
+                sign_up(template, customer, self.clock.now(), f"{key}-2026", self.clerk)
+                self.happened["signed up"] += 1
+            if kind.loses and (month, day) == (6, 11):
+                assign([lost(key)], Customer.objects.get(key=key))
+                self.happened["keys assigned"] += 1
+            act = AGREED.get((kind.name, month, day))
+            contract = Contract.objects.filter(customer__key=key, shadow=False).order_by("starting_at").last()
             if act and contract:
                 act(contract, self.clerk, self.clock.now())
-                self.happened["contract changes"] += 1
+                self.happened[f"contracts {act.__name__.strip('_')}"] += 1
 
     # Invoices.
 
     def late(self) -> None:
-        """Most late usage goes on the next invoice by itself; some is credited or written off."""
+        """Most late usage goes on the next invoice by itself; some is credited or written off, some waits a while."""
+        for row in LateUsage.objects.filter(decision=LateUsage.Decision.PENDING):
+            decide(row.pk, "next_invoice", self.clerk)
         for row in LateUsage.objects.filter(
             decision=LateUsage.Decision.NEXT_INVOICE, found_at__gte=self.clock.now() - timedelta(hours=1)
         ):
             self.happened["late usage rows"] += 1
             chance = self.random.random()
             decision = "credit_note" if row.amount < 0 and chance < 0.5 else "write_off" if chance > 0.9 else ""
+            decision = decision or ("pending" if chance > 0.85 else "")
             if not decision:
                 continue
             try:
@@ -261,6 +289,7 @@ class Year:
             told = self.fake.objects.get(pushed.stripe_id) if pushed else None
             for done in self.one_act(invoice, told):
                 self.happened[done] += 1
+        self.settle_disputes()
         self.exchange()
 
     def one_act(self, invoice: Invoice, told: dict[str, Any] | None) -> Iterator[str]:
@@ -348,8 +377,23 @@ class Year:
             step = 10 if str(invoice.total.currency) == "KWD" else 1
             amount = step * self.random.randint(1, left // step)
             self.refunded[payment] += amount
-            self.fake.refund(payment, amount)
-            yield "refunds"
+            if chance < 0.01:
+                self.disputes[self.fake.dispute(payment, amount)] = payment, amount
+                yield "disputes"
+            else:
+                self.fake.refund(payment, amount)
+                yield "refunds"
+
+    def settle_disputes(self) -> None:
+        """Some are won, the others are lost some day."""
+        for dispute, (payment, amount) in list(self.disputes.items()):
+            chance = self.random.random()
+            if chance < 0.2:
+                self.fake.win(dispute)
+                self.refunded[payment] -= amount
+                self.happened["disputes won"] += 1
+            if chance < 0.3:
+                del self.disputes[dispute]
 
     # Stripe.
 
@@ -389,23 +433,12 @@ class Year:
             assert set(self.fake.deliver(self.client)) <= {200}
 
 
-def _amended(contract: Contract, actor: User, at: datetime) -> None:
-    override = {"kind": "multiplier", "multiplier": "0.8", "scope": {"products": ["tokens"]}}
-    amend(contract, at, {"add": {"overrides": [override], "minimums": [{"amount": "25"}]}}, actor, "asked for it")
-
-
-def _renewed(contract: Contract, actor: User, at: datetime) -> None:
-    renew(contract, f"{contract.key}-next", actor, ending_before=datetime(2027, 1, 1, tzinfo=UTC))
-
-
-AGREED: dict[tuple[str, int, int], Callable[[Contract, User, datetime], object]] = {
-    ("amended in March", 3, 11): _amended,
-    ("renewed in May", 4, 18): _renewed,
-    ("ends in April", 4, 4): lambda contract, actor, at: end_early(
-        contract, at + timedelta(days=11), actor, "moved on"
-    ),
-    ("granted a credit", 2, 4): lambda contract, actor, at: grant_credit(
-        contract, "sorry", Decimal(20), actor, starting_at=at, reason="an outage"
-    ),
-    ("seats", 3, 18): lambda contract, actor, at: change_quantity(contract, "seats", Decimal(11), at, actor, "hired"),
-}
+# What must come to pass in every whole year.
+WHOLE = (
+    "bounced", "contracts amended", "contracts credited", "contracts ended", "contracts hired", "contracts let_go",
+    "contracts renewed", "credit notes", "credit notes rejected", "disputes", "disputes won", "keys assigned",
+    "late events", "late usage credit_note", "late usage pending", "late usage rows", "late usage write_off",
+    "lines by hand", "months closed", "paid by hand", "paid in Stripe", "paid in part by hand",
+    "paid in part in Stripe", "payments failed", "recharges", "refunds", "rejected", "retried by a person", "signed up",
+    "threshold invoices", "voided", "written off",
+)  # fmt: skip

@@ -1,11 +1,15 @@
-"""A business whose close, issue, push and webhook are killed every month."""
+"""A business whose every machine is killed every month: import, roller, thresholds, recharges, close, issue, push,
+webhooks in both directions, export.
+"""
 
+import csv
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -21,21 +25,31 @@ from invoicing.billing_file.parsing import parse
 from invoicing.close import close_periods, due_periods
 from invoicing.credit_notes import issue_credit_note, left_to_credit, request_credit_note
 from invoicing.lifecycle import approve, issue, return_to_review
-from invoicing.models import Invoice, InvoiceLine, Status, StripeEvent, StripePush
+from invoicing.models import Delivery, Invoice, InvoiceLine, Status, StripeEvent, StripePush, WebhookEndpoint
 from invoicing.payments import Received, record_payment
-from invoicing.spend_thresholds import bill_thresholds
+from invoicing.reacting import Verb, react
+from invoicing.recharges import HAVING_ONE as RECHARGED
+from invoicing.recharges import recharge_and_release
+from invoicing.spend_thresholds import HAVING_ONE as LIMITED
+from invoicing.spend_thresholds import bill_now, bill_thresholds
 from invoicing.stripe_pushing import find_due
 from invoicing.voiding import void
 from meters.backlog import uncounted_events
+from meters.models import Event
 from meters.rollup import roll_up
-from tests.factories import send, user
+from meters.touched import oldest_unread
+from tests.factories import user
+from tests.invoicing.receiver import Receiver
 from tests.invoicing.stripe_fake import Fake
 from tests.kills import in_a_fork
 from tests.year.agreeing import wrong
+from tests.year.telling import deliver_all, export_all, wrongly_delivered, wrongly_exported
 from tests.year.terms import GRADUATED, per_unit, rate
 
 FIRST_YEAR = 2020
 PATIENCE = 60
+Row = tuple[str, str, str, str]
+WORKS = ("import", "roll_up", "thresholds", "recharge", "close", "issue", "push", "webhook", "deliver", "export")
 TERMS: dict[str, dict[str, Any]] = {
     "plain": {},
     "packs": {
@@ -47,6 +61,16 @@ TERMS: dict[str, dict[str, Any]] = {
         "rate_card": "tiers",
         "minimums": [{"amount": "10"}],
         "recurring_credits": [{"key": "free", "amount": "2"}],
+    },
+    "filled": {
+        "commits": [
+            {
+                "key": "first",
+                "access": [{"amount": "10", "starting_at": f"{FIRST_YEAR}-01-01"}],
+                "invoices": [{"amount": "10", "at": f"{FIRST_YEAR}-01-01"}],
+            }
+        ],
+        "balance_threshold": {"amount": "5", "recharge_to": "15"},
     },
 }
 
@@ -72,23 +96,31 @@ def billing_file() -> dict[str, Any]:
 class House:
     """`killed` counts kills by work. Each month everything is done to the end before the next."""
 
-    def __init__(self, fake: Fake, seed: int) -> None:
-        self.fake = fake
+    def __init__(self, fake: Fake, receiver: Receiver, folder: Path, seed: int) -> None:
+        self.fake, self.receiver = fake, receiver
+        self.arriving, self.exported = folder / "arriving", folder / "exported"
+        self.arriving.mkdir()
         self.random = Random(seed)  # noqa: S311 - the same kills again, no secret
         self.months = 0
         self.killed: Counter[str] = Counter()
-        self.lengths = {"close": 120, "issue": 120, "push": 120, "webhook": 60}
+        self.lengths = dict.fromkeys(WORKS, 60)
         self.sent: Counter[str] = Counter()
-        self.held: list[tuple[str, datetime, str]] = []
+        self.held: list[Row] = []
         self.client = Client()
         apply_entries(parse([("", billing_file())]), self.start(0))
         self.clerk, self.approver = user("Finance", "clerk"), user("Finance", "approver")
+        WebhookEndpoint.objects.create(url=receiver.url)
 
     def start(self, month: int) -> datetime:
         return datetime(FIRST_YEAR + month // 12, month % 12 + 1, 1, tzinfo=UTC)
 
     def month(self) -> None:
         self.use()
+        self.kill("import", self.read, lambda: Event.objects.count() == self.sent.total())
+        self.kill("roll_up", self.count, lambda: not uncounted_events())
+        late = self.start(self.months) + timedelta(days=27)
+        self.kill("thresholds", lambda: self.limit(late), lambda: oldest_unread("spend thresholds") is None)
+        self.kill("recharge", lambda: self.fill(late), lambda: oldest_unread("recharges") is None)
         self.months += 1
         as_of = self.start(self.months) + timedelta(days=2)
         self.kill("close", lambda: self.close(as_of), lambda: not due_periods(as_of).exists())
@@ -101,6 +133,8 @@ class House:
         self.kill(
             "webhook", lambda: self.hear(events), lambda: not StripeEvent.objects.filter(applied_at=None).exists()
         )
+        self.kill("deliver", deliver_all, lambda: not Delivery.objects.filter(state="waiting").exists())
+        self.kill("export", lambda: export_all(self.exported), lambda: True)
 
     def kill(self, name: str, work: Callable[[], object], is_done: Callable[[], bool]) -> None:
         """Kill it somewhere; then do it again until it is done, here."""
@@ -118,25 +152,35 @@ class House:
             work()
 
     def use(self) -> None:
-        """Some calls for each, and some that are sent a month too late."""
+        """A file with some calls for each, and some that come a month too late."""
         first = self.start(self.months)
-        for key, time_, id_ in self.held:
-            send(key, 0, time_, event_id=id_, event_type="call")
-        self.held = []
+        rows, self.held = self.held, []
         for key in TERMS:
             for number in range(self.random.randint(2, 9)):
                 at = first + timedelta(seconds=self.random.randint(0, 27 * 24 * 3600))
-                id_ = f"{key}-{self.months}-{number}"
-                self.sent[key] += 1
-                if self.random.random() < 0.15:
-                    self.held.append((key, at, id_))
-                else:
-                    send(key, 0, at, event_id=id_, event_type="call")
-        self.count()
+                row = (f"{key}-{self.months}-{number}", at.isoformat(), key, "call")
+                (self.held if self.random.random() < 0.15 else rows).append(row)
+        self.put(rows)
+
+    def put(self, rows: list[Row]) -> None:
+        with (self.arriving / f"{self.months:04}.csv").open("w", newline="") as stream:
+            csv.writer(stream).writerows([("id", "time", "customer", "type"), *rows])
+        self.sent.update(row[2] for row in rows)
+
+    def read(self) -> None:
+        call_command("import_events", str(self.arriving), batch=5, stdout=StringIO(), stderr=StringIO())
 
     def count(self) -> None:
-        while roll_up().more or uncounted_events():
+        while roll_up(batch=10).more or uncounted_events():
             time.sleep(0.05)  # a transaction somewhere on this server is older than the last events
+
+    def limit(self, at: datetime) -> None:
+        verb: Verb = lambda contracts, _: bill_now(contracts, at)  # noqa: E731
+        react("spend thresholds", verb, LIMITED)
+
+    def fill(self, at: datetime) -> None:
+        verb: Verb = lambda contracts, _: recharge_and_release(contracts, at)  # noqa: E731
+        react("recharges", verb, RECHARGED)
 
     def close(self, as_of: datetime) -> None:
         bill_thresholds(as_of)
@@ -205,6 +249,9 @@ class House:
             events, self.fake.events = self.fake.events, []
             self.hear(events)
         yield from wrong(self.fake)
+        deliver_all()
+        yield from wrongly_delivered(self.receiver)
+        yield from wrongly_exported(self.exported)
         for contract in Contract.objects.all():
             usage = contract.invoices.filter(kind=Invoice.Kind.USAGE).exclude(status=Status.VOID)
             if usage.count() != self.months:
@@ -218,9 +265,10 @@ class House:
     def use_the_rest(self) -> None:
         """One more month, with what was held back."""
         self.use()
-        for key, time_, id_ in self.held:
-            send(key, 0, time_, event_id=id_, event_type="call")
-        self.count()
+        self.read()
         self.months += 1
+        self.put(self.held)
+        self.read()
+        self.count()
         self.close(self.start(self.months) + timedelta(days=2))
         self.approve()

@@ -36,7 +36,7 @@ PRODUCTS = [
         "conversion": {"divide_by": 1000},
         "tags": ["ai"],
     },
-    {"key": "calls", "name": "Calls", "meter": "calls"},
+    {"key": "calls", "name": "Calls", "meter": "calls", "tax_category": "reduced"},
     {"key": "peak", "name": "Peak load", "meter": "peak"},
     {"key": "storage", "name": "Storage", "meter": "storage", "quantity_rounding": {"method": "half_up", "places": 3}},
     {"key": "people", "name": "People", "meter": "people"},
@@ -101,9 +101,31 @@ CARDS = [
 ]
 
 
+# Included in prices, and changed in July; two rates by what is sold.
+TAX_RATES = [
+    {"key": "at-20", "name": "USt", "percent": "20", "country": "AT", "inclusive": True, "ending_before": "2026-07-01"},
+    {"key": "at-21", "name": "USt", "percent": "21", "country": "AT", "inclusive": True, "starting_at": "2026-07-01"},
+    {"key": "at-10", "name": "USt", "percent": "10", "country": "AT", "inclusive": True, "product_category": "reduced"},
+    {"key": "fr-20", "name": "TVA", "percent": "20", "country": "FR"},
+    {"key": "fr-55", "name": "TVA", "percent": "5.5", "country": "FR", "product_category": "reduced"},
+]
+TEMPLATES = [
+    {
+        "key": "starter",
+        "rate_card": "list",
+        "term": "P1Y",
+        "credits": [{"key": "welcome", "access": [{"amount": "5", "starting_at": "P0D", "ending_before": "P2M"}]}],
+        "subscriptions": [{"key": "seats", "product": "seat", "quantity": "1", "billed": "advance", "every": "month"}],
+        "spend_threshold": {"amount": "25"},
+    }
+]
+
+
 @dataclass(frozen=True)
 class Kind:
-    """A customer with its contracts. `uses` says which events it sends; `{}` in keys becomes the customer's."""
+    """A customer with its contracts. `uses` says which events it sends; `{}` in keys becomes the customer's. `signs`:
+    the file has no contract of it. `loses`: some of its events come under a key nobody knows yet.
+    """
 
     name: str
     card: str = "list"
@@ -111,6 +133,8 @@ class Kind:
     contract: Row = field(default_factory=dict)
     customer: Row = field(default_factory=dict)
     more: Callable[[str], tuple[list[Row], list[Row]]] | None = None
+    signs: bool = False
+    loses: bool = False
 
 
 def windows(amount: str, *bounds: str) -> list[Row]:
@@ -135,6 +159,12 @@ def children(key: str) -> tuple[list[Row], list[Row]]:
 def all_below(key: str) -> tuple[list[Row], list[Row]]:
     """One below, whose usage the head's contract bills."""
     return [{"key": f"{key}-below", "parent": key}], []
+
+
+def promised(key: str) -> tuple[list[Row], list[Row]]:
+    """One below, with a contract that counts against the head's promise."""
+    contract = {"key": f"{key}-a-2026", "customer": f"{key}-a", "rate_card": "list", "starting_at": "2026-01-01"}
+    return [{"key": f"{key}-a", "parent": key}], [contract]
 
 
 def shadow(key: str) -> tuple[list[Row], list[Row]]:
@@ -319,6 +349,99 @@ KINDS = [
             "balance_threshold": {"amount": "8", "recharge_to": "30"},
         },
     ),
+    Kind(
+        "keeps its balance up when paid",
+        uses=("llm", "call"),
+        contract={
+            "commits": [
+                {
+                    "key": "first",
+                    "access": [{"amount": "30", "starting_at": "2026-01-01"}],
+                    "invoices": [{"amount": "30", "at": "2026-01-01"}],
+                }
+            ],
+            "balance_threshold": {"amount": "8", "recharge_to": "30", "paid_fraction": "0.9", "usable": "when_paid"},
+        },
+    ),
+    Kind(
+        "prices include tax",
+        uses=("llm", "call"),
+        customer={"country": "AT"},
+        contract={
+            "commits": [
+                {"key": "y", "access": windows("70", *QUARTERS), "invoices": [{"amount": "110", "at": "2026-01-01"}]}
+            ],
+            "subscriptions": [{"key": "seats", "product": "seat", "quantity": "2", "billed": "advance"}],
+        },
+    ),
+    Kind(
+        "two rates of tax",
+        uses=("llm", "call"),
+        customer={"country": "FR"},
+        contract={"spend_threshold": {"amount": "30"}, "discounts": [{"percent": "5"}]},
+    ),
+    Kind(
+        "owes the tax itself",
+        uses=("llm", "call"),
+        customer={"country": "IT", "tax": {"treatment": "reverse_charge", "id": "IT00743110157"}},
+    ),
+    Kind("signs up in March", uses=("llm", "call"), signs=True),
+    Kind(
+        "seats with names",
+        contract={
+            "subscriptions": [
+                {
+                    "key": "seats",
+                    "product": "seat",
+                    "quantity": "2",
+                    "seats": ["ann", "bob"],
+                    "billed": "advance",
+                    "every": "month",
+                }
+            ],
+            "recurring_credits": [{"key": "each", "amount": "1.5", "every": "month", "per_seat_of": "seats"}],
+            "charges": [
+                {"key": "care", "product": "setup", "amount": "3", "at": "2026-02-01", "every": "month"},
+            ],
+        },
+    ),
+    Kind(
+        "by the year",
+        uses=("llm", "disk"),
+        card="euro",
+        contract={"billing": {"every": "year", "anchor": "2026-06-15"}},
+    ),
+    Kind(
+        "ranks of multipliers",
+        uses=("llm", "call"),
+        contract={
+            "commits": [
+                {"key": "y", "access": windows("40", *QUARTERS), "invoices": [{"amount": "100", "at": "2026-01-01"}]},
+                {"key": "z", "access": windows("9", *QUARTERS), "priority": 5, "scope": {"products": ["calls"]}},
+            ],
+            "overrides": [
+                {"kind": "multiplier", "multiplier": "0.95", "priority": 2},
+                {"kind": "multiplier", "multiplier": "0.9", "priority": 1, "ending_before": "2026-09-01"},
+                {"kind": "multiplier", "multiplier": "0.5", "for_commits": ["z"], "scope": {"products": ["calls"]}},
+            ],
+        },
+    ),
+    Kind("found later", uses=("llm", "call"), loses=True),
+    Kind(
+        "promised together",
+        customer={
+            "commits": [
+                {
+                    "key": "together",
+                    "kind": "postpaid",
+                    "access": windows("120", "2026-01-01", "2026-07-01"),
+                    "billed_by": "{}-2026",
+                }
+            ],
+            "credits": [{"key": "pot", "access": windows("12", "2026-02-01", "2026-06-01")}],
+        },
+        more=promised,
+    ),
     Kind("granted a credit", uses=("llm", "call", "load"), card="tiers"),
     Kind("plain"),
 ]
@@ -345,8 +468,16 @@ def billing_file(customers: int) -> Row:
         }
         below, others = kind.more(key) if kind.more else ([], [])
         rows += [_filled(customer, key), *below]
-        contracts += [_filled(contract, key), *others]
-    return {"meters": METERS, "products": PRODUCTS, "rate_cards": CARDS, "customers": rows, "contracts": contracts}
+        contracts += [*([] if kind.signs else [_filled(contract, key)]), *others]
+    return {
+        "meters": METERS,
+        "products": PRODUCTS,
+        "rate_cards": CARDS,
+        "tax_rates": TAX_RATES,
+        "templates": TEMPLATES,
+        "customers": rows,
+        "contracts": contracts,
+    }
 
 
 def key_of(number: int) -> str:
@@ -357,7 +488,12 @@ def senders(number: int) -> list[str]:
     """The customer keys a customer's events come under."""
     kind, key = KINDS[number % len(KINDS)], key_of(number)
     below, _ = kind.more(key) if kind.more else ([], [])
-    return [key, *(each["key"] for each in below)]
+    return [key, *(each["key"] for each in below), *([lost(key)] if kind.loses else [])]
+
+
+def lost(key: str) -> str:
+    """The key that nobody knows to be the customer's."""
+    return f"{key}-lost"
 
 
 def _filled(value: Any, key: str) -> Any:
