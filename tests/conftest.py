@@ -1,18 +1,19 @@
 """Fixtures for every test."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group
-from django.db import connections
+from django.db import connection, connections
 from pytest_django import DjangoDbBlocker
 
 from billing_project import api, embedded
 from billing_project.roles import make_roles
 from billing_project.scratch import template_of_tables
+from invoicing.books import INVARIANTS
 from meters import dictionary, partitions
 
 # How long an example takes says how busy the machine is, not whether the property holds.
@@ -57,3 +58,22 @@ def _forget() -> None:
     dictionary.forget()
     partitions.forget()
     api.keys.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """After every test that left money behind the books hold; but for those marked `books_unchecked`."""
+    result = yield
+    if item.get_closest_marker("books_unchecked") is None and _left_money(item):
+        wrong = [sentence for invariant in INVARIANTS.values() for sentence in invariant()]
+        assert not wrong, wrong
+    return result
+
+
+def _left_money(item: pytest.Item) -> bool:
+    uses = {"db", "transactional_db"}.intersection(getattr(item, "fixturenames", ()))
+    if not uses and item.get_closest_marker("django_db") is None:
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM invoicing_invoice) OR EXISTS (SELECT FROM contracts_ledgerentry)")
+        return bool(cursor.fetchone()[0])

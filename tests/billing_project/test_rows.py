@@ -31,6 +31,7 @@ def test_history_says_who_copied_rows_in() -> None:
     assert (event.pgh_label, event.pgh_context.metadata["user"]) == ("insert", 7)
 
 
+@pytest.mark.books_unchecked
 def test_each_row_gets_values_of_its_own() -> None:
     first, second = (reviewed(), reviewed())
     rows = [

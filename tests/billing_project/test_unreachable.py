@@ -53,6 +53,7 @@ def test_any_command_says_in_one_line_that_no_database_answers() -> None:
 
 @pytest.mark.usefixtures("no_server")
 @pytest.mark.parametrize("command", ["apply", "simulate"])
+@pytest.mark.books_unchecked
 def test_those_that_read_a_file_say_so_too(tmp_path: Path, command: str) -> None:
     path = tmp_path / "file.yaml"
     path.write_text("customers: []\n")
@@ -65,6 +66,7 @@ def test_those_that_read_a_file_say_so_too(tmp_path: Path, command: str) -> None
 
 
 @pytest.mark.usefixtures("no_server")
+@pytest.mark.books_unchecked
 def test_simulate_says_in_json_that_no_server_answers(tmp_path: Path) -> None:
     path = tmp_path / "file.yaml"
     path.write_text("[{name: one}, {name: two}]\n")

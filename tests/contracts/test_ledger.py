@@ -21,6 +21,7 @@ def start(amount: str = "100") -> Contract:
 
 
 @pytest.mark.django_db
+@pytest.mark.books_unchecked
 def test_a_balance_is_the_sum_of_its_entries() -> None:
     contract = start()
     assert post(contract, "commit", Kind.DRAW, Decimal("-99.999"), day(2), "invoice-line:1")
@@ -30,6 +31,7 @@ def test_a_balance_is_the_sum_of_its_entries() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.books_unchecked
 def test_posting_a_source_twice_changes_nothing() -> None:
     contract = start()
     assert post(contract, "commit", Kind.DRAW, Decimal(-10), day(2), "invoice-line:1")
@@ -41,6 +43,7 @@ def test_posting_a_source_twice_changes_nothing() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.books_unchecked
 def test_a_balance_never_falls_below_zero() -> None:
     contract = start()
     with pytest.raises(RuleError, match=r"commit has 100 left; -100\.01 would take it below zero") as refused:
@@ -65,6 +68,7 @@ def test_the_database_refuses_to_change_an_entry(statement: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.books_unchecked
 def test_draws_at_the_same_time_cannot_spend_the_same_money() -> None:
     contract = start()
 

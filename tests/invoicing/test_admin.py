@@ -280,6 +280,7 @@ def test_a_contract_without_a_running_period_has_no_live_draft(client: Client, f
     assert client.get(reverse("admin:invoicing_live_draft", args=[contract.pk + 1])).status_code == 404
 
 
+@pytest.mark.books_unchecked
 def test_a_billing_period_leads_to_its_invoice(client: Client, finance: User) -> None:
     invoice = factories.reviewed()
     response = client.get(reverse("admin:invoicing_period", args=[invoice.period_id]))

@@ -168,6 +168,7 @@ def test_the_total_of_a_threshold_invoice() -> None:
     assert reasons() == ["INV-000001 comes to 25.00 USD."]
 
 
+@pytest.mark.books_unchecked
 def test_what_is_overdue() -> None:
     sell(used=[50], deal={"spend_threshold": {"amount": "20"}}, net_days=1)
     bill_now(list(Contract.objects.select_related("customer", "rate_card")), day(12))

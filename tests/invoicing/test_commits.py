@@ -134,6 +134,7 @@ def test_an_invoice_whose_draw_is_gone_is_refused_and_built_anew(finance: User) 
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.books_unchecked
 def test_one_commit_is_never_spent_twice_by_two_invoices_at_once(finance: User) -> None:
     contract = agreed()
     _, january, february = closed(contract, month=3)

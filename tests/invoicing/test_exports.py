@@ -167,6 +167,7 @@ class TestWhatIsExported:
         owed = sum(D(row["amount"]) for row in told(tmp_path, "journal") if row["account"] == RECEIVABLE)
         assert owed == sum(invoice.open_amount for invoice in Invoice.objects.filter(status="issued")) == 4
 
+    @pytest.mark.books_unchecked
     def test_the_ledger(self, tmp_path: Path) -> None:
         (contract,) = sell()
         post(contract, "c1", "start", D("100.123456789012345678901"), day(1), "test:1", "w")

@@ -155,6 +155,7 @@ def test_the_renewal_takes_over_what_is_left_even_when_it_is_agreed_late(finance
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.books_unchecked
 def test_one_shared_commit_is_never_spent_twice_at_once(finance: User) -> None:
     group = family(70, 60, 50)
     found = invoices()

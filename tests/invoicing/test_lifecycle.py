@@ -222,6 +222,7 @@ def test_a_line_of_a_draft_cannot_be_moved_onto_an_issued_invoice(finance: User)
 
 
 @pytest.mark.django_db
+@pytest.mark.books_unchecked
 def test_an_issued_invoice_may_still_be_paid(finance: User) -> None:
     invoice = issued(finance)
     Invoice.objects.filter(pk=invoice.pk).update(status=Status.PAID)

@@ -12,7 +12,6 @@ from django.db import DatabaseError, transaction
 
 from billing_project.errors import ConflictError, RuleError
 from contracts.ledger import balance_of
-from invoicing.books import INVARIANTS
 from invoicing.close import close_periods
 from invoicing.credit_notes import issue_credit_note, left_to_credit, reject_credit_note, request_credit_note
 from invoicing.lifecycle import approve, issue, reject, release, return_to_review
@@ -36,12 +35,6 @@ def finance(roles: None) -> User:
 @pytest.fixture
 def second(finance: User) -> User:
     return user("Finance", "second")
-
-
-@pytest.fixture(autouse=True)
-def books_hold(db: None) -> Any:
-    yield
-    assert [fault for invariant in INVARIANTS.values() for fault in invariant()] == []
 
 
 def issued(finance: User, **terms: Any) -> Invoice:

@@ -48,7 +48,6 @@ def test_the_next_one_costs_no_more_than_those_before_it(django_assert_max_num_q
         with django_assert_max_num_queries(MOST_QUERIES):
             assert bill_thresholds(day(number)) == 1
     assert totals("threshold") == [25, *[20] * 9]
-    call_command("check_books", stdout=StringIO())
 
 
 def test_usage_from_before_the_last_one_counts_at_the_next_event() -> None:
@@ -69,7 +68,6 @@ def test_an_open_invoice_of_the_period_is_built_anew() -> None:
     assert totals("usage") == [0]
     assert totals("threshold") == [25]
     close_periods(day(2, month=2))
-    call_command("check_books", stdout=StringIO())
 
 
 def test_a_shadow_bills_nothing() -> None:
@@ -98,7 +96,6 @@ def test_what_has_accrued_by_now_is_billed_at_once_and_once() -> None:
     close_periods(day(2, month=2))
     assert totals("usage") == [15, 0]
     assert below.pk != above.pk
-    call_command("check_books", stdout=StringIO())
 
 
 def test_a_look_at_many_asks_no_more_than_a_look_at_one(django_assert_max_num_queries: Any) -> None:
@@ -132,7 +129,6 @@ def test_the_command_looks_at_touched_customers_only() -> None:
     assert ran("bill_thresholds") == "0 contracts looked at, 0 acted on."
     assert ran("bill_thresholds", "--all") == "2 contracts looked at, 1 acted on."
     assert ran("bill_thresholds", "--all") == "2 contracts looked at, 0 acted on."
-    call_command("check_books", stdout=StringIO())
 
 
 @pytest.mark.usefixtures("real_commits")
@@ -153,7 +149,6 @@ def test_two_machines_at_once_bill_once() -> None:
     for each in threads:
         each.join()
     assert totals("threshold") == [25, 25, 25]
-    call_command("check_books", stdout=StringIO())
 
 
 def ran(command: str, *arguments: str) -> str:

@@ -1,6 +1,5 @@
 """Tax through the whole path: from rates and customers to invoices, credit notes, voids and the books."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +15,6 @@ from django.urls import reverse
 from billing_project.errors import ConflictError, RuleError
 from catalog.models import Product, Rate, TaxRate
 from contracts.models import Customer
-from invoicing.books import INVARIANTS
 from invoicing.close import close_periods
 from invoicing.credit_notes import issue_credit_note, request_credit_note
 from invoicing.late_differences import differences
@@ -37,12 +35,6 @@ D = Decimal
 @pytest.fixture
 def finance(roles: None) -> User:
     return user("Finance")
-
-
-@pytest.fixture(autouse=True)
-def books_hold(db: None) -> Iterator[None]:
-    yield
-    assert [fault for invariant in INVARIANTS.values() for fault in invariant()] == []
 
 
 def vat(**more: Any) -> TaxRate:
