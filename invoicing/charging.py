@@ -21,7 +21,7 @@ from billing_project.locks import holding
 from contracts.models import Contract
 from invoicing import stripe_sync
 from invoicing.alerts import check_alerts
-from invoicing.models import ChargeAttempt, Status, StripePush
+from invoicing.models import ChargeAttempt, Invoice, Status, StripePush
 from invoicing.permissions import locked, remember, require
 from invoicing.stripe_mirror import mirror_answer
 from invoicing.stripe_pushing import seen, wait_after
@@ -126,6 +126,9 @@ def refused(attempt: int, message: str) -> None:
     """Keep a refusal, write down the next attempt if there is one, show it and tell those who want to know."""
     waits: list[timedelta] = settings.STRIPE_CHARGE_WAITS
     with transaction.atomic():
+        # The order of Stripe's events and of `charge_now`: two orders would deadlock.
+        for model, about in ((StripePush, "invoice__charge_attempts"), (Invoice, "charge_attempts")):
+            list(model.objects.filter(**{about: attempt}).order_by("pk").select_for_update(of=("self",)))
         row = ChargeAttempt.objects.select_related("invoice").select_for_update(of=("self",)).get(pk=attempt)
         if row.outcome not in (Outcome.TO_COME, Outcome.UNDER_WAY):
             return

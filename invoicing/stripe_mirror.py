@@ -96,7 +96,7 @@ def _copy(model: Any, told: Told) -> None:
         key.djstripe_owner_account, _ = djstripe.Account.objects.get_or_create(id=NOBODY)
         key.name = "None: the mirror asks Stripe for nothing"
         key.save()
-    known = {**told, **{name: None for name in PARTS if name in told}}
+    known = {**told, **{name: [] if isinstance(told[name], list) else None for name in PARTS if name in told}}
     for field in model._meta.get_fields():
         if field.is_relation and field.name in known:
             known[field.name] = _reference(field, known[field.name])

@@ -126,9 +126,7 @@ def _invoice_told(event: StripeEvent, told: dict[str, Any], push: StripePush) ->
         outcome = f"{push.invoice}: {received}" if received else outcome
         warning = received if received.startswith(TOOK) else warning
     if warning == "" and row.warning.startswith((TOOK, DISPUTE)):
-        warning = (
-            None  # money is with Stripe or a bank that no invoice here says: an event of another time ends nothing
-        )
+        warning = None  # money is where no invoice here says it is: an event of another time ends nothing
     if warning is not None:
         StripePush.objects.filter(pk=row.pk).update(warning=warning)
     return outcome
@@ -228,7 +226,8 @@ def _disputed(event: StripeEvent, dispute: dict[str, Any], ask_stripe: bool) -> 
     received = Received(amount, event.created, sources[event.type], Payment.Method.STRIPE, dispute["id"])
     shown = f"{plain(amount)} {invoice.total.currency} of {invoice}"
     if event.type == REINSTATED and not Payment.objects.filter(source=sources[WITHDRAWN]).exists():
-        return None  # it is still to be taken
+        taken = StripeEvent.objects.filter(type=WITHDRAWN, payload__data__object__id=dispute["id"])
+        return f"{shown} came again that was not taken here." if taken.exclude(applied_at=None).exists() else None
     try:
         if event.type == WITHDRAWN:
             record_refund(invoice.pk, received)

@@ -95,7 +95,8 @@ class Fake:
         """The customer's bank takes a payment back; returns the dispute."""
         charge = self._charge(payment)
         fields = {"charge": charge["id"], "payment_intent": payment, "amount": amount, "status": "needs_response"}
-        row = self._keep("du", "dispute", **fields)
+        moved = [{"id": self._id("txn"), "object": "balance_transaction", "amount": -amount}]
+        row = self._keep("du", "dispute", balance_transactions=moved, currency=charge["currency"], **fields)
         self._tell("charge.dispute.created", row)
         self._tell("charge.dispute.funds_withdrawn", row)
         return str(row["id"])

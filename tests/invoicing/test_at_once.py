@@ -22,6 +22,7 @@ from billing_project.locks import lock
 from contracts.amendments import grant_credit
 from contracts.models import Contract
 from invoicing.accounting import close_month
+from invoicing.charging import charge_now, refused
 from invoicing.close import close_periods
 from invoicing.corrections import bill_next, find_late_usage
 from invoicing.credit_notes import issue_credit_note, reject_credit_note, request_credit_note
@@ -31,6 +32,7 @@ from invoicing.lines_by_hand import Written, add_line
 from invoicing.models import (
     AccountingPeriod,
     AddedLine,
+    ChargeAttempt,
     CreditNote,
     Invoice,
     JournalEntry,
@@ -217,6 +219,15 @@ def test_late_usage(finance: User, second: User) -> None:
     following = Invoice.objects.get(contract=invoice.contract, starting_at=day(1, month=2))
     race(at(following), *twice(bill_next))
     assert AddedLine.objects.filter(kind="correction").count() == 1
+
+
+def test_a_charge_refused_while_a_person_asks_for_it(finance: User) -> None:
+    invoice = out(finance)
+    attempt = ChargeAttempt.objects.create(invoice=invoice, number=1, due_at=day(9, month=2))
+    hold: Work = lambda: ChargeAttempt.objects.select_for_update().get(pk=attempt.pk)  # noqa: E731
+    ends = race(hold, lambda: refused(attempt.pk, "no funds"), lambda: charge_now(invoice.pk, finance))
+    assert "done" in ends
+    assert ChargeAttempt.objects.filter(outcome="refused").count() == 1
 
 
 def test_credits_of_a_contract(finance: User) -> None:

@@ -26,7 +26,7 @@ from invoicing.close import close_periods
 from invoicing.credit_notes import issue_credit_note, request_credit_note
 from invoicing.lifecycle import approve, issue
 from invoicing.lines_by_hand import Written, add_line
-from invoicing.models import Invoice, Payment, Status, StripeCustomer, StripeEvent, StripePush
+from invoicing.models import Invoice, MirroredObject, Payment, Status, StripeCustomer, StripeEvent, StripePush
 from invoicing.payments import Received, record_payment, reverse_payment, write_off
 from invoicing.stripe_pushing import find_due, push_due, retry
 from invoicing.voiding import void
@@ -512,6 +512,7 @@ class TestWebhook:
         assert stored(invoice).status == (Status.PAID if won else Status.ISSUED)
         told = f"Dispute du_1: the customer's bank took 5.95 USD of {invoice.number} back."
         assert row_of(invoice).warning == ("" if won else told)
+        assert MirroredObject.objects.get(stripe_id=dispute).error == ""
 
     def test_a_dispute_of_a_payment_that_was_paid_back_is_shown(
         self, fake: Fake, finance: User, client: Client
@@ -519,10 +520,14 @@ class TestWebhook:
         invoice, made = self.pushed(fake, finance)
         payment = fake.pay(made)
         fake.refund(payment, 595)
-        fake.dispute(payment, 595)
+        dispute = fake.dispute(payment, 595)
         fake.deliver(client)
         assert stored(invoice).paid_amount == 0
         assert "0 was paid of" in row_of(invoice).warning
+        fake.win(dispute)
+        fake.deliver(client)
+        assert stored(invoice).paid_amount == 0
+        assert not StripeEvent.objects.filter(applied_at=None).exists()
 
     def test_money_that_no_invoice_is_for_stays_in_sight(self, fake: Fake, finance: User, client: Client) -> None:
         """Voided here while the customer paid there, and told in any order."""
