@@ -138,6 +138,7 @@ def test_of_a_commit_that_is_used_up_no_days_are_left() -> None:
     assert look(20) == 0
 
 
+@pytest.mark.books_unchecked
 def test_an_invoices_total_once_from_the_first_look_to_the_payment() -> None:
     """It is reached while the period runs; draft, in review and issued are the same crossing."""
     (contract,) = sell(used=[10])  # 5.00

@@ -220,6 +220,7 @@ def test_a_maximum_is_earned_evenly(finance: User) -> None:
 
 
 @pytest.mark.usefixtures("roles")
+@pytest.mark.books_unchecked
 def test_days_that_do_not_add_up_are_found() -> None:
     sell()
     billed(user("Finance"))
