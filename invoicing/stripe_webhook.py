@@ -128,7 +128,8 @@ def _invoice_told(event: StripeEvent, told: dict[str, Any], push: StripePush) ->
     if warning == "" and row.warning.startswith((TOOK, DISPUTE)):
         warning = None  # money is where no invoice here says it is: an event of another time ends nothing
     if warning is not None:
-        StripePush.objects.filter(pk=row.pk).update(warning=warning)
+        disputes = row.warning[row.warning.find(DISPUTE) :] if DISPUTE in row.warning else ""
+        StripePush.objects.filter(pk=row.pk).update(warning=f"{warning} {disputes}".strip())
     return outcome
 
 
@@ -226,8 +227,8 @@ def _disputed(event: StripeEvent, dispute: dict[str, Any], ask_stripe: bool) -> 
     received = Received(amount, event.created, sources[event.type], Payment.Method.STRIPE, dispute["id"])
     shown = f"{plain(amount)} {invoice.total.currency} of {invoice}"
     if event.type == REINSTATED and not Payment.objects.filter(source=sources[WITHDRAWN]).exists():
-        taken = StripeEvent.objects.filter(type=WITHDRAWN, payload__data__object__id=dispute["id"])
-        return f"{shown} came again that was not taken here." if taken.exclude(applied_at=None).exists() else None
+        told = StripeEvent.objects.filter(type=WITHDRAWN, payload__data__object__id=dispute["id"])
+        return f"{shown} came again that was not taken here." if told.exclude(applied_at=None).exists() else None
     try:
         if event.type == WITHDRAWN:
             record_refund(invoice.pk, received)
@@ -236,12 +237,22 @@ def _disputed(event: StripeEvent, dispute: dict[str, Any], ask_stripe: bool) -> 
     except RuleError as error:
         if event.type == WITHDRAWN and not ask_stripe and not _took_something(invoice):
             return None  # the payment itself is still to come
-        StripePush.objects.filter(pk=push.pk).update(warning=f"{DISPUTE}{dispute['id']} over {shown}: {error.message}")
+        _say(push, f"{DISPUTE}{dispute['id']} over {shown}: {error.message}")
         return error.message
-    outcome = f"{DISPUTE}{dispute['id']}: the customer's bank took {shown} back."
-    warning = outcome if event.type == WITHDRAWN else ""
-    StripePush.objects.filter(pk=push.pk).update(warning=warning)
-    return outcome if warning else f"{DISPUTE}{dispute['id']} is won: {shown} came again."
+    taken = f"{DISPUTE}{dispute['id']}: the customer's bank took {shown} back."
+    if event.type == WITHDRAWN:
+        _say(push, taken)
+        return taken
+    _say(push, "", instead_of=taken)
+    return f"{DISPUTE}{dispute['id']} is won: {shown} came again."
+
+
+def _say(push: StripePush, sentence: str, instead_of: str = "") -> None:
+    """Beside what is said of money already: one dispute does not end another."""
+    row = StripePush.objects.get(pk=push.pk)
+    kept = row.warning if row.warning.startswith((TOOK, DISPUTE)) else ""
+    kept = kept.replace(instead_of, "").strip() if instead_of else kept
+    StripePush.objects.filter(pk=push.pk).update(warning=f"{kept} {sentence}".strip())
 
 
 def _took_something(invoice: Invoice) -> bool:

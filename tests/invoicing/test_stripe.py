@@ -514,6 +514,20 @@ class TestWebhook:
         assert row_of(invoice).warning == ("" if won else told)
         assert MirroredObject.objects.get(stripe_id=dispute).error == ""
 
+    def test_one_dispute_does_not_hide_another(self, fake: Fake, finance: User, client: Client) -> None:
+        """2.00 of it was paid by hand meanwhile, so what the bank gives again is too much, and stays in sight."""
+        invoice, made = self.pushed(fake, finance)
+        one, other = (fake.dispute(payment, 200) for payment in (fake.pay(made, 200), fake.pay(made, 395)))
+        fake.deliver(client)
+        record_payment(invoice.pk, bank("4", "hand:1"), finance)
+        for dispute in (one, other):
+            fake.win(dispute)
+        fake.deliver(client)
+        assert stored(invoice).status == Status.PAID
+        assert stored(invoice).paid_amount == Decimal("5.95")
+        warning = row_of(invoice).warning
+        assert all(f"{dispute} over 2 USD" in warning for dispute in (one, other))
+
     def test_a_dispute_of_a_payment_that_was_paid_back_is_shown(
         self, fake: Fake, finance: User, client: Client
     ) -> None:
