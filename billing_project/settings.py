@@ -209,6 +209,8 @@ STRIPE_COLLECTION = env.str("STRIPE_COLLECTION", default="send_invoice")
 if STRIPE_COLLECTION not in {"send_invoice", "charge_automatically"}:
     raise ImproperlyConfigured(f'STRIPE_COLLECTION is "{STRIPE_COLLECTION}": send_invoice or charge_automatically.')
 
+# Whether Stripe Tax computes the tax of customers without a rate or a treatment of their own.
+STRIPE_TAX = env.bool("STRIPE_TAX", default=False)
 # Threshold invoices and recharges that are refused are charged again after so many hours, one after the other.
 _hours = env.list("STRIPE_CHARGE_WAITS", default=["1", "24", "72", "120"])
 if not all(each.isdecimal() and 0 < int(each) < 10_000 for each in _hours):

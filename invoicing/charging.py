@@ -138,7 +138,7 @@ def refused(attempt: int, message: str) -> None:
         if row.number <= len(waits):
             at = row.ended_at + waits[row.number - 1]
             ChargeAttempt.objects.create(invoice=row.invoice, number=row.number + 1, due_at=at)
-            following = f"The next one is planned for {at:%Y-%m-%d %H:%M} UTC."
+            following = f"The next one is planned for {at:%-d %b %Y %H:%M} UTC."
         sentence = f"Charge {row.number} was refused: {message.rstrip('.')}. {following}"
         StripePush.objects.filter(invoice=row.invoice, step=StripePush.Step.INVOICE).update(warning=sentence)
         remember(row.invoice, "charge refused", None, message)

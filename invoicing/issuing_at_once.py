@@ -10,10 +10,12 @@ from invoicing.models import Invoice, Status
 from invoicing.numbering import next_number
 from invoicing.outbox import announce_issue
 from invoicing.payments import settle
+from invoicing.stripe_tax import ask_tax
 
 
 def issue_at_once(invoice: Invoice, at: datetime) -> None:
     """Take a new draft that draws on nothing through all its states, in the transaction that wrote it."""
+    ask_tax(invoice)
     for status in (Status.IN_REVIEW, Status.APPROVED):
         Invoice.objects.filter(pk=invoice.pk).update(status=status)
     Invoice.objects.filter(pk=invoice.pk).update(

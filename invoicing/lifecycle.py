@@ -28,6 +28,7 @@ from invoicing.outbox import announce_issue
 from invoicing.payments import settle
 from invoicing.permissions import locked, remember, require
 from invoicing.rebuilding import rebuild
+from invoicing.stripe_tax import ask_tax
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -55,6 +56,7 @@ def approve(invoice: int, actor: "User", reason: str = "") -> Invoice:
                 "Some usage on this invoice has no rate: add one to the rate card, then approve.", code="unrated"
             )
         else:
+            ask_tax(row)
             row.status, row.approved_by, row.approved_at = Status.APPROVED, actor, timezone.now()
             row.save(update_fields=["status", "approved_by", "approved_at"])
             remember(row, "approved", actor, reason)
@@ -113,6 +115,8 @@ def issue(invoice: int, actor: "User", reason: str = "") -> Invoice:
     with transaction.atomic():
         row = locked(invoice, (Status.APPROVED,))
         now = timezone.now()
+        # What a rule approved was not asked for yet.
+        ask_tax(row)
         _post_draws(row)
         row.status, row.issued_by, row.issued_at = Status.ISSUED, actor, now
         row.due_at = now + timedelta(days=row.net_days)

@@ -20,6 +20,7 @@ from invoicing.permissions import remember, require
 from invoicing.stripe_mirror import mirror_answer
 from invoicing.stripe_ranks import RANK
 from invoicing.stripe_sync import NotNowError, RefusedError
+from invoicing.stripe_tax import record_tax, take_tax_back
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -42,10 +43,13 @@ class Pushed:
 def find_due() -> int:
     """Write a row for everything that Stripe has to be told; returns how many are to be done now.
 
-    Invoices with nothing to collect and those settled before Stripe was connected are left out.
+    Invoices with nothing to collect, and those settled before Stripe was connected, are left out; not those whose tax
+    Stripe computed.
     """
     pushed = StripePush.objects.filter(invoice=OuterRef("pk"))
-    new = Invoice.objects.filter(status__in=[Status.ISSUED, Status.UNCOLLECTIBLE], total__gt=0)
+    untold = Q(status=Status.PAID, tax_answer__transaction="", tax_answer__calculation__gt="")
+    to_tell = Q(status__in=[Status.ISSUED, Status.UNCOLLECTIBLE]) | untold
+    new = Invoice.objects.filter(to_tell, total__gt=0)
     new = new.filter(~Exists(pushed)).order_by("issued_at", "pk")
     _write([StripePush(invoice=invoice, step=Step.INVOICE) for invoice in new.iterator()])
     first = StripePush.objects.filter(step=Step.INVOICE)
@@ -157,8 +161,10 @@ def _take(push: StripePush, answered: Callable[[dict[str, Any]], None]) -> None:
 
     if push.step == Step.INVOICE:
         first = push
+        record_tax(push)
         stripe_sync.push_invoice(push, keep)
         return
+    take_tax_back(push)
     first = StripePush.objects.get(invoice=push.invoice_id, step=Step.INVOICE)
     if not first.stripe_id or first.stripe_status == "deleted":
         return

@@ -22,12 +22,9 @@ from billing_project.decimals import plain
 from invoicing.models import Payment, Status, StripeCustomer, StripePush
 from invoicing.stripe_items import Item, from_minor, items, to_minor, total
 from invoicing.stripe_mirror import mirror_answer
-from invoicing.stripe_words import KEY, charged, customer_params
+from invoicing.stripe_words import KEY, POSITION, charged, customer_params, invoice_params, item_params
 
 Told = dict[str, Any]
-POSITION = "countinghouse_position"
-LONGEST_NUMBER = 26
-LONGEST_FIELD = 140
 # What may be answered without any harm, by step: it is as it should be already.
 HARMLESS = {
     ("delete_draft", "resource_missing"): "the draft is gone already",
@@ -243,6 +240,31 @@ def charge(stripe_invoice: str, key: str) -> dict[str, Any]:
         return invoices.pay(stripe_invoice, {"off_session": True}, {"idempotency_key": key}).to_dict()
 
 
+def calculate_tax(asked: dict[str, Any]) -> dict[str, Any]:
+    """The tax of items for a customer, as Stripe answers it: by item."""
+    params: Any = {**asked, "expand": ["line_items.data.tax_breakdown"]}
+    with explained():
+        return client().v1.tax.calculations.create(params).to_dict()
+
+
+def record_tax(push: StripePush, calculation: str, reference: str) -> str:
+    """What was calculated holds, under a reference of ours; returns the tax transaction."""
+    params: stripe.params.tax.TransactionCreateFromCalculationParams = {
+        "calculation": calculation,
+        "reference": reference,
+    }
+    with explained():
+        return client().v1.tax.transactions.create_from_calculation(params, _once(push, "tax")).id
+
+
+def take_tax_back(push: StripePush, transaction: str, reference: str, amount: int | None) -> None:
+    """Reverse a tax transaction: whole, or an `amount` below zero in minor units, tax included."""
+    how: dict[str, Any] = {"mode": "full"} if amount is None else {"mode": "partial", "flat_amount": amount}
+    params: Any = {**how, "original_transaction": transaction, "reference": reference}
+    with explained():
+        client().v1.tax.transactions.create_reversal(params, _once(push, "tax"))
+
+
 def event_of(body: bytes, signature: str) -> dict[str, Any]:
     """The event in a signed request. Raises BadSignatureError."""
     try:
@@ -276,23 +298,8 @@ def _found(push: StripePush) -> StripeInvoice | None:
 
 
 def _create(push: StripePush) -> StripeInvoice:
-    invoice = push.invoice
     payer = _customer(push)
-    collection = payer.collection or settings.STRIPE_COLLECTION
-    params: stripe.params.InvoiceCreateParams = {
-        "customer": str(payer.stripe_id),
-        "currency": str(invoice.total.currency).lower(),
-        "auto_advance": False,
-        "collection_method": collection,
-        "pending_invoice_items_behavior": "exclude",
-        "metadata": {KEY: str(push.key), "number": str(invoice.number)},
-    }
-    if collection == "send_invoice":
-        params["days_until_due"] = invoice.net_days
-    if len(str(invoice.number)) <= LONGEST_NUMBER:
-        params["number"] = str(invoice.number)
-    if invoice.bill_to.get("tax_id"):
-        params["custom_fields"] = [{"name": "Tax ID", "value": invoice.bill_to["tax_id"][:LONGEST_FIELD]}]
+    params: Any = invoice_params(push, payer)
     with explained():
         return client().v1.invoices.create(params, _once(push, "create"))
 
@@ -324,16 +331,7 @@ def _fill_and_finalise(push: StripePush, made: StripeInvoice) -> StripeInvoice:
 
 
 def _add(push: StripePush, made: StripeInvoice, item: Item, currency: str) -> None:
-    params: stripe.params.InvoiceItemCreateParams = {
-        "customer": str(made.customer),
-        "invoice": made.id,
-        "currency": currency.lower(),
-        "amount": item.amount,
-        "description": item.words,
-        "discountable": False,
-        "period": {"start": int(item.starting_at.timestamp()), "end": int(item.ending_before.timestamp())},
-        "metadata": {KEY: str(push.key), POSITION: str(item.position)},
-    }
+    params: Any = item_params(push, item, str(made.customer), made.id, currency)
     with explained():
         client().v1.invoice_items.create(params, _once(push, f"item:{item.position}"))
 
@@ -360,7 +358,7 @@ def _customer(push: StripePush) -> StripeCustomer:
     """Whom the invoice is for, made or brought up to date in Stripe."""
     payer = push.invoice.paid_by
     known, _ = StripeCustomer.objects.get_or_create(customer=payer)
-    params = customer_params(payer, known)
+    params: Any = customer_params(payer, known)
     if known.stripe_id and known.pushed == params:
         return known
     customers = client().v1.customers

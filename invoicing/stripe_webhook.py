@@ -120,6 +120,8 @@ def _invoice_told(event: StripeEvent, told: dict[str, Any], push: StripePush) ->
     push.refresh_from_db()
     row = seen(push.pk, told)
     warning, outcome = _warned(event, told, row), f"{push.invoice}: {told['status']}."
+    if event.type == "invoice.payment_failed":
+        outcome = f"{push.invoice}: a payment failed."
     paid = _paid_there(push.invoice, row.stripe_id, int(told.get("amount_paid") or 0))
     if paid > 0:
         received = _record_new(push.invoice, told, paid, event.created)
@@ -154,7 +156,7 @@ def _payment_told(event: StripeEvent, told: dict[str, Any], push: StripePush) ->
     received = _record_new(push.invoice, {"id": told["invoice"]}, paid, event.created) if paid > 0 else ""
     if received.startswith(TOOK):
         StripePush.objects.filter(pk=push.pk).update(warning=received)
-    return received or NOT_OURS
+    return received or f"{push.invoice}: known already."
 
 
 def _paid_there(invoice: Invoice, stripe_id: str, amount_paid: int) -> int:

@@ -1,13 +1,18 @@
 """The tax of customers, from their own settings and the rates there are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from decimal import Decimal
+
+from django.conf import settings
 
 from catalog.models import TaxRate
 from catalog.money import divide
 from contracts.models import Customer, TaxTreatment
 from invoicing.taxation import HUNDRED, Tax, TaxRules
 
+_ASKING_NOBODY: ContextVar[bool] = ContextVar("asking_nobody", default=False)
 # Name, code of EN 16931 and words on the invoice of what is not charged.
 TREATMENTS: dict[str, tuple[str, str, str]] = {
     TaxTreatment.EXEMPT: ("Tax exempt", "E", ""),
@@ -26,6 +31,22 @@ TREATMENTS: dict[str, tuple[str, str, str]] = {
 }
 
 
+@contextmanager
+def asking_nobody() -> Iterator[None]:
+    """Within it Stripe Tax is asked nothing, whatever the settings say: what is simulated is nobody's sale."""
+    token = _ASKING_NOBODY.set(True)
+    try:
+        yield
+    finally:
+        _ASKING_NOBODY.reset(token)
+
+
+def by_stripe(customer: Customer) -> bool:
+    """Whether Stripe Tax computes what a customer pays: it is switched on, and the customer has no terms of its own."""
+    switched_on = bool(settings.STRIPE_TAX and settings.STRIPE_SECRET_KEY and not _ASKING_NOBODY.get())
+    return switched_on and not customer.tax_treatment and customer.tax_rate is None
+
+
 class TaxTerms:
     """The rates of tax there are, for any number of customers."""
 
@@ -33,7 +54,9 @@ class TaxTerms:
         self._rates = rates
 
     def rules(self, customer: Customer) -> TaxRules:
-        """What decides the tax of invoices addressed to a customer."""
+        """What decides the tax of invoices addressed to a customer; nothing here where Stripe Tax does."""
+        if by_stripe(customer):
+            return TaxRules()
         if customer.tax_treatment:
             name, category, words = TREATMENTS[customer.tax_treatment]
             note = customer.tax_note or words

@@ -68,7 +68,7 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(ChargeAttempt)
 class ChargeAttemptAdmin(ReadOnlyAdmin[ChargeAttempt]):
-    list_display = ["shown_invoice", "customer", "shown_open", "number", "state", "due_at", "ended_at", "message"]
+    list_display = ["shown_invoice", "customer", "shown_open", "charge", "state", "due_at", "ended_at", "message"]
     list_display_links = None
     list_filter = [StateFilter]
     list_select_related = ["invoice__customer"]
@@ -92,6 +92,10 @@ class ChargeAttemptAdmin(ReadOnlyAdmin[ChargeAttempt]):
     @admin.display(description="Open")
     def shown_open(self, row: ChargeAttempt) -> str:
         return amount_text(row.invoice.open_amount, str(row.invoice.total.currency))
+
+    @admin.display(description="Charge", ordering="number")
+    def charge(self, row: ChargeAttempt) -> str:
+        return f"no. {row.number}"
 
     @display(description="State", label=STATES)  # type: ignore[untyped-decorator]
     def state(self, row: ChargeAttempt) -> str:

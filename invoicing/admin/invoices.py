@@ -37,6 +37,7 @@ from invoicing.admin.stripe import stripe_box
 from invoicing.admin.waterfall_page import waterfall_page
 from invoicing.bulk_steps import begin
 from invoicing.models import Invoice, Status
+from invoicing.tax_terms import by_stripe
 
 LABELS = {
     Status.DRAFT.label: "info",
@@ -110,6 +111,7 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
             user = cast("User", request.user)
             shown = {**pages.invoice_page(invoice), **pages.history(invoice, user), "before": before, "after": after}
             shown["stripe"] = stripe_box(invoice)
+            shown["tax_to_ask"] = by_stripe(invoice.paid_by) and not invoice.frozen and not invoice.taxes
         response: HttpResponse = super().change_view(request, object_id, form_url, {**(extra_context or {}), **shown})
         return response
 

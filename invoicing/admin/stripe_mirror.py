@@ -58,19 +58,46 @@ class MirroredObjectAdmin(ReadOnlyAdmin[MirroredObject]):
         return format_html('<a class="text-link" href="{}">Open</a>', page) if page else ""
 
 
+class Named:
+    """A mirrored object under its id."""
+
+    def __init__(self, row: Any) -> None:
+        self.pk, self.id, self._meta = row.pk, row.id, row._meta
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
 class MirrorAdmin(ReadOnlyAdmin[Any]):
     """A row of dj-stripe's tables. Its own pages would write to Stripe."""
 
-    list_display = ["id", "created", "livemode"]
+    list_display = ["id", "told_of", "live"]
     search_fields = ["id"]
     ordering = ["-created"]
-    fields = ["id", "created", "livemode", "in_stripe", "refers_to", "shown"]
+    fields = ["shown_id", "told_of", "live", "in_stripe", "refers_to", "shown"]
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return cast("User", request.user).has_perm(MAY_LOOK)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return cast("User", request.user).has_perm(MAY_LOOK)
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        # dj-stripe's own name of an invoice takes its cents for dollars.
+        context["original"] = Named(context["original"])
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.display(description="Id in Stripe")
+    def shown_id(self, row: Any) -> str:
+        return str(row.id)
+
+    @admin.display(description="Created there", ordering="created")
+    def told_of(self, row: Any) -> str:
+        return f"{row.created:%-d %b %Y %H:%M} UTC" if row.created else ""
+
+    @admin.display(description="Mode")
+    def live(self, row: Any) -> str:
+        return "live" if row.livemode else "test"
 
     @admin.display(description="In Stripe")
     def in_stripe(self, row: Any) -> str:

@@ -15,6 +15,7 @@ from invoicing.models.payments import Payment
 from invoicing.models.recharges import Recharge
 from invoicing.models.steps import InvoiceStep
 from invoicing.models.stripe_pushes import MirroredObject, StripeCustomer, StripeEvent, StripePush
+from invoicing.models.tax_answers import TaxAnswer
 
 __all__ = [
     "FROZEN",
@@ -51,5 +52,6 @@ __all__ = [
     "StripeCustomer",
     "StripeEvent",
     "StripePush",
+    "TaxAnswer",
     "WebhookEndpoint",
 ]

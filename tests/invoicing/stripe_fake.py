@@ -351,6 +351,55 @@ class Fake:
         self._tell("credit_note.created", row)
         return row
 
+    # Stripe Tax: seller in Berlin. Percent by country, and by state in the United States.
+
+    TAXES: typing.ClassVar = {"DE": [("VAT", "19.0")], "FR": [("VAT", "20.0")]}
+    US_TAXES: typing.ClassVar = {"CA": [("California", "6.0"), ("Alameda", "3.25")], "OR": []}
+
+    def calculate_tax(self, form: Row) -> Row:
+        """Rounded by item, as Stripe does."""
+        whom = form["customer_details"]
+        where, abroad = whom["address"], whom["address"]["country"] != "DE"
+        if where["country"] == "US" and not where.get("postal_code"):
+            raise FakeError(400, "We could not determine the customer's tax location.", "customer_tax_location_invalid")
+        rates = (
+            self.US_TAXES.get(where.get("state", ""), [])
+            if where["country"] == "US"
+            else self.TAXES.get(where["country"], [])
+        )
+        reverse = bool(whom.get("tax_ids")) and abroad
+        lines = [self._taxed(item, [] if reverse else rates, reverse) for item in form["line_items"]]
+        tax = sum(line["amount_tax"] for line in lines)
+        row = self._keep("taxcalc", "tax.calculation", amount_total=sum(line["amount"] for line in lines) + tax)
+        return {**row, "tax_amount_exclusive": tax, "line_items": {"object": "list", "data": lines, "has_more": False}}
+
+    def _taxed(self, item: Row, rates: list[tuple[str, str]], reverse: bool) -> Row:
+        if item["amount"] <= 0 or item["tax_behavior"] != "exclusive":
+            raise FakeError(400, "Invalid positive integer")
+        if item.get("tax_code") == "txcd_untaxed":
+            rates = []
+        parts = [(name, rate, int((Decimal(rate) * item["amount"] / 100).quantize(Decimal(1)))) for name, rate in rates]
+        why = "reverse_charge" if reverse else "not_collecting"
+        breakdown: list[Row] = [{"amount": 0, "tax_rate_details": None, "taxability_reason": why}]
+        if parts:
+            named = [({"display_name": name, "percentage_decimal": rate}, tax) for name, rate, tax in parts]
+            breakdown = [{"amount": tax, "tax_rate_details": rate, "taxability_reason": ""} for rate, tax in named]
+        tax = sum(tax for _, _, tax in parts)
+        return {**item, "object": "tax.calculation_line_item", "amount_tax": tax, "tax_breakdown": breakdown}
+
+    def record_tax(self, form: Row) -> Row:
+        total = self._get(form["calculation"], "tax.calculation")["amount_total"]
+        return self._tax_transaction(form["reference"], total)
+
+    def take_tax_back(self, form: Row) -> Row:
+        original = self._get(form["original_transaction"], "tax.transaction")
+        return self._tax_transaction(form["reference"], form.get("flat_amount", -original["amount"]))
+
+    def _tax_transaction(self, reference: str, amount: int) -> Row:
+        if any(row["reference"] == reference for row in self.of("tax.transaction")):
+            raise FakeError(400, "The reference is taken.", "resource_already_exists")
+        return self._keep("tax", "tax.transaction", reference=reference, amount=amount)
+
     def _expanded(self, payment: Row) -> Row:
         record = payment.get("payment_record")
         return {**payment, "payment_record": self.objects[record]} if record else payment
@@ -402,6 +451,15 @@ ROUTES: dict[tuple[str, str], tuple[Callable[..., Row], Any]] = {
     ("GET", "/v1/invoiceitems"): (lists("invoiceitem", "invoice"), known.InvoiceItemListParams),
     ("POST", "/v1/credit_notes"): (Fake.make_credit_note, known.CreditNoteCreateParams),
     ("GET", "/v1/credit_notes"): (lists("credit_note", "invoice"), known.CreditNoteListParams),
+    ("POST", "/v1/tax/calculations"): (Fake.calculate_tax, known.tax.CalculationCreateParams),
+    ("POST", "/v1/tax/transactions/create_from_calculation"): (
+        Fake.record_tax,
+        known.tax.TransactionCreateFromCalculationParams,
+    ),
+    ("POST", "/v1/tax/transactions/create_reversal"): (
+        Fake.take_tax_back,
+        known.tax.TransactionCreateReversalParams,
+    ),
     ("GET", "/v1/invoice_payments"): (Fake.payments_of, known.InvoicePaymentListParams),
 }
 
