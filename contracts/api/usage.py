@@ -130,6 +130,10 @@ class UsageView(APIView):
             (200, "text/csv"): OpenApiResponse(str, description="The same rows, a column for each group key."),
             (400, MEDIA_TYPE): OpenApiResponse(RefusalSerializer, description="A parameter is wrong."),
             **REFUSED_READS,
+            (409, MEDIA_TYPE): OpenApiResponse(
+                RefusalSerializer,
+                description="It has to be read from events of a month that is archived; `detail` names it.",
+            ),
             (422, MEDIA_TYPE): OpenApiResponse(RefusalSerializer, description="A group key no meter has, or too much."),
         },
         examples=[

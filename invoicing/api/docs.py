@@ -29,7 +29,9 @@ REFUSALS = {
     404: "There is nothing of that name.",
     409: "It clashes with what is there: taken, billed already, or changed at the same time.",
     422: "It breaks a rule. `errors` names each field by its path.",
+    503: "The database is not available: ask again after `Retry-After`.",
 }
+ARCHIVED = "Usage has to be read from events of a month that is archived; `detail` names it."
 
 
 def ref(name: str) -> dict[str, Any]:
@@ -55,12 +57,35 @@ def read(
     operation: str, tag: str, summary: str, answer: dict[str, Any], example: Any, description: str = "", **more: Any
 ) -> Decorator:
     """Decorator: documents a GET."""
+    refusals = _refusals(400, 401, 403, 404, 503)
+    return _read(operation, tag, summary, answer, example, description, refusals, **more)
+
+
+def read_usage(
+    operation: str, tag: str, summary: str, answer: dict[str, Any], example: Any, description: str = "", **more: Any
+) -> Decorator:
+    """Decorator: documents a GET for which usage is counted, which may need an archived month."""
+    archived = {(409, MEDIA_TYPE): OpenApiResponse(RefusalSerializer, description=ARCHIVED)}
+    refusals = {**_refusals(400, 401, 403, 404, 503), **archived}
+    return _read(operation, tag, summary, answer, example, description, refusals, **more)
+
+
+def _read(
+    operation: str,
+    tag: str,
+    summary: str,
+    answer: dict[str, Any],
+    example: Any,
+    description: str,
+    refusals: dict[Any, Any],
+    **more: Any,
+) -> Decorator:
     decorator: Any = extend_schema(
         operation_id=operation,
         tags=[tag],
         summary=summary,
         description=description,
-        responses={(200, JSON): answer, **_refusals(400, 401, 403, 404)},
+        responses={(200, JSON): answer, **refusals},
         examples=[OpenApiExample("Answer", example, response_only=True, media_type=JSON, status_codes=["200"])],
         **more,
     )

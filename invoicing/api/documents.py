@@ -47,7 +47,7 @@ CARRYING = OpenApiParameter(
 
 def _documented(operation: str, summary: str, kind: str, description: str) -> Any:
     answers: dict[Any, Any] = {(200, KINDS[kind]): OpenApiResponse(OpenApiTypes.BINARY, description=description)}
-    for status in (401, 403, 404, 422):
+    for status in (401, 403, 404, 422, 503):
         answers[status, MEDIA_TYPE] = OpenApiResponse(RefusalSerializer, description=REFUSALS[status])
     return extend_schema(
         operation_id=operation,

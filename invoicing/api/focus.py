@@ -111,7 +111,7 @@ class FocusView(OneView):
             (200, "application/vnd.apache.parquet"): OpenApiResponse(bytes, description="The same rows."),
             **{
                 (status, MEDIA_TYPE): OpenApiResponse(RefusalSerializer, description=REFUSALS[status])
-                for status in (400, 401, 403, 404, 422)
+                for status in (400, 401, 403, 404, 422, 503)
             },
         },
         examples=[

@@ -18,7 +18,7 @@ from catalog.written import written_instant
 from contracts.entitlements import Grant
 from contracts.models import Contract, Customer, Families, below
 from invoicing.api import examples
-from invoicing.api.docs import list_of, read, ref
+from invoicing.api.docs import list_of, read_usage, ref
 from invoicing.api.rows import OneView
 from invoicing.api.writing import contract_of
 from invoicing.billing_file.amounts import money
@@ -36,7 +36,7 @@ BALANCES = (
 
 
 class CustomerSpendView(OneView):
-    @read(
+    @read_usage(
         "read_spend",
         "customers",
         "Read the live spend",
@@ -49,14 +49,14 @@ class CustomerSpendView(OneView):
 
 
 class ContractSpendView(OneView):
-    @read("read_contract_spend", "contracts", "Read the live spend", ref("Spend"), examples.SPEND, SPEND)
+    @read_usage("read_contract_spend", "contracts", "Read the live spend", ref("Spend"), examples.SPEND, SPEND)
     def get(self, request: Request, key: str) -> Response:
         (found,) = live([contract_of(key)], timezone.now())
         return Response(spend_row(found))
 
 
 class CustomerBalancesView(OneView):
-    @read(
+    @read_usage(
         "read_balances", "customers", "Read balances", list_of("BalanceShown"), {"data": [examples.BALANCE]}, BALANCES
     )
     def get(self, request: Request, key: str) -> Response:
@@ -64,7 +64,7 @@ class CustomerBalancesView(OneView):
 
 
 class ContractBalancesView(OneView):
-    @read(
+    @read_usage(
         "read_contract_balances",
         "contracts",
         "Read balances",
@@ -77,7 +77,7 @@ class ContractBalancesView(OneView):
 
 
 class EntitlementsView(OneView):
-    @read(
+    @read_usage(
         "list_entitlements",
         "entitlements",
         "List what a customer may use",
@@ -91,7 +91,7 @@ class EntitlementsView(OneView):
 
 
 class EntitlementView(OneView):
-    @read(
+    @read_usage(
         "check_entitlement",
         "entitlements",
         "Check whether a customer may use a feature",
