@@ -35,6 +35,11 @@ class Owed:
     def total(self) -> Decimal:
         return add(self.by_age.values())
 
+    @property
+    def oldest(self) -> int:
+        """The place among AGES of the oldest that is owed."""
+        return max((place for place, amount in enumerate(self.by_age.values()) if amount), default=0)
+
 
 def of_age(age: str, as_of: datetime) -> Q:
     """The invoices of an age. The days count from the instant an invoice fell due."""
@@ -59,7 +64,7 @@ def open_invoices() -> QuerySet[Any]:
 
 
 def receivables(as_of: datetime) -> list[Owed]:
-    """By name of the customer, then by currency. One query, whatever the number of invoices."""
+    """As `in_order`. One query, whatever the number of invoices."""
     sums = {
         _column(place): Sum("open", filter=of_age(age, as_of), output_field=DecimalField())
         for place, age in enumerate(AGES)
@@ -74,7 +79,12 @@ def receivables(as_of: datetime) -> list[Owed]:
         )
         for row in rows
     ]
-    return sorted(found, key=lambda owed: (owed.customer.name, owed.customer.pk, owed.currency))
+    return in_order(found)
+
+
+def in_order(owed: Iterable[Owed]) -> list[Owed]:
+    """Those longest overdue first, then by name of the customer and currency."""
+    return sorted(owed, key=lambda one: (-one.oldest, one.customer.name, one.customer.pk, one.currency))
 
 
 def sums_by_currency(owed: Iterable[Owed]) -> dict[str, dict[str, Decimal]]:

@@ -16,12 +16,13 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from contracts.models import Customer
 from invoicing import lifecycle, payments
 from invoicing.admin.sparkline import HEIGHT, WIDTH, points
 from invoicing.close import close_periods
 from invoicing.credit_notes import request_credit_note
 from invoicing.models import AccountingPeriod, Invoice
-from invoicing.receivables import AGES, age_of, receivables
+from invoicing.receivables import AGES, Owed, age_of, in_order, receivables
 from invoicing.trend import last_totals
 from tests import factories
 from tests.factories import day
@@ -129,6 +130,15 @@ class TestReceivables:
         assert age_of(invoice.due_at, as_of) == age
         (owed,) = receivables(as_of)
         assert owed.by_age == {each: 5 if each == age else 0 for each in AGES}
+
+    def test_those_longest_overdue_come_first(self) -> None:
+        def owed(name: str, **amounts: int) -> Owed:
+            ages = {age: Decimal(amounts.get(f"_{age[:2]}", 0)) for age in AGES}
+            return Owed(Customer(name=name), "EUR", ages)
+
+        assert owed("Ash", _no=100, _31=-1).oldest == list(AGES).index("31-60")
+        rows = [owed("Ash", _no=9), owed("Birch", _61=1), owed("Cedar", _ov=1, _no=1), owed("Alder", _61=2)]
+        assert [each.customer.name for each in in_order(rows)] == ["Cedar", "Alder", "Birch", "Ash"]
 
     def test_what_is_paid_credited_or_given_up_is_not_owed(self, finance: User) -> None:
         partly, paid, lost = issued(finance), issued(finance), issued(finance)
