@@ -1,10 +1,12 @@
 """Usage that comes after the invoice of its period."""
 
+import io
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -110,6 +112,18 @@ class TestNextInvoice:
         send(invoice.customer.key, 3, day(10, month=2))
         assert amounts(february(invoice)) == [(Decimal(3), Decimal("1.50"))]
         assert found() == []
+
+    def test_the_command_says_what_it_found(self, finance: User) -> None:
+        invoice = january(finance)
+        late(invoice, 4)
+        printed = io.StringIO()
+        for _ in range(2):
+            call_command("find_late_usage", "--as-of", "2026-02-04", contract=invoice.contract.key, stdout=printed)
+        lines = printed.getvalue().splitlines()
+        looked = "Invoices looked at: 1. Late lines found: {}; put on open invoices: 0; waiting for the next one: 1."
+        assert lines == [looked.format(1), looked.format(0)]
+        with pytest.raises(CommandError, match="there is no contract with this key"):
+            call_command("find_late_usage", contract="nobodys")
 
     def test_it_waits_for_an_invoice(self, finance: User) -> None:
         invoice = january(finance)

@@ -27,6 +27,6 @@ class Command(BaseCommand):
             raise CommandError(f"--contract {contract}: there is no contract with this key.")
         found = find_late_usage(options["as_of"] or timezone.now(), contract)
         self.stdout.write(
-            f"{found.invoices:,} invoices looked at, {found.rows:,} late lines found, {found.billed:,} put on open "
-            f"invoices; {waiting().count():,} wait for the next one."
+            f"Invoices looked at: {found.invoices:,}. Late lines found: {found.rows:,}; put on open invoices: "
+            f"{found.billed:,}; waiting for the next one: {waiting().count():,}."
         )
