@@ -150,7 +150,7 @@ class DeliveryAdmin(ReadOnlyAdmin[Delivery]):
 
     @admin.display(description="What", ordering="event__type")
     def what(self, row: Delivery) -> str:
-        return f"{row.event.type} ({row.event.cause.partition(':')[2]})" if row.event else row.subject
+        return str(row.event or row.subject)
 
     @admin.display(description="To")
     def receiver(self, row: Delivery) -> str:

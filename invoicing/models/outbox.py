@@ -78,7 +78,7 @@ class OutgoingEvent(models.Model):
         ordering = ["-pk"]
 
     def __str__(self) -> str:
-        return f"{self.type} {self.cause}"
+        return f"{self.type} ({self.cause.partition(':')[2]})"
 
     @property
     def webhook_id(self) -> str:
